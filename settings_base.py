@@ -1,7 +1,7 @@
 """Every setting of the market maker: its default, its unit and what it does.
 
-This page is the only truth about defaults.  Your own ``settings.py`` overrides any name here, and ``settings-XBTUSD.py`` beside
-it overrides that for one symbol.  Fractions are fractions: 0.01 is 1 %.
+This page is the only truth about defaults.  Your own ``settings.py`` overrides any name here, and
+``settings-XBTUSD.py`` beside it overrides that for one symbol.  Fractions are fractions: 0.01 is 1 %.
 """
 import logging
 from os.path import join
@@ -11,8 +11,9 @@ from os.path import join
 ########################################################################################################################
 
 # The address of the REST API; the address of the live feed (WebSocket) follows from it.
-# 127.0.0.1 is this machine: when nothing answers there, the bot starts a local exchange on that port by itself. No account,
-# no money and no network are needed. The number after the colon is the port; give each independent market its own.
+# 127.0.0.1 is this machine: when nothing answers there, the bot starts a local exchange on that port by itself. No
+# account, no money and no network are needed. The number after the colon is the port; give each independent market its
+# own.
 BASE_URL = "http://127.0.0.1:8765/api/v1/"
 
 # The real addresses, for the record and for servers that speak the same language.
@@ -26,8 +27,9 @@ BASE_URL = "http://127.0.0.1:8765/api/v1/"
 API_KEY = ""
 API_SECRET = ""
 
-# What the local exchange plays when the bot has to start it (text): "simulated" is a living market of about the pace of the
-# real one, "lively" is the same in fast motion, so that quotes are hit often, "still" keeps its bid and ask where they are.
+# What the local exchange plays when the bot has to start it (text): "simulated" is a living market of about the pace
+# of the real one, "lively" is the same in fast motion, so that quotes are hit often, "still" keeps its bid and ask
+# where they are.
 LOCAL_MARKET = "simulated"
 
 # A whole number makes that market play the same history every time; None lets each run be a new one.
@@ -51,15 +53,15 @@ ORDER_STEP_SIZE = 100
 # Distance from one order to the next on the same side (fraction of the price).
 INTERVAL = 0.005
 
-# The least distance between our best buy and our best sell (fraction of the price). A market that is tighter than this is
-# quoted from further out.
+# The least distance between our best buy and our best sell (fraction of the price). A market that is tighter than this
+# is quoted from further out.
 MIN_SPREAD = 0.01
 
 # True: start just inside the present bid and ask and work outwards. False: start one INTERVAL outside of them.
 MAINTAIN_SPREADS = True
 
-# A resting order stays where it is while the wanted price is no further away than this (fraction of the price). Larger means
-# fewer requests and a longer wait in the queue; smaller means prices that follow the market more closely.
+# A resting order stays where it is while the wanted price is no further away than this (fraction of the price). Larger
+# means fewer requests and a longer wait in the queue; smaller means prices that follow the market more closely.
 RELIST_INTERVAL = 0.01
 
 # True: draw each order's size at random between the two sizes (contracts) instead of using the start and step sizes.
@@ -76,7 +78,8 @@ CHECK_POSITION_LIMITS = False
 MIN_POSITION = -10000
 MAX_POSITION = 10000
 
-# True: orders only ever add to the book; one that would trade at once is cancelled by the exchange instead (no taker fees).
+# True: orders only ever add to the book; one that would trade at once is cancelled by the exchange instead (no taker
+# fees).
 POST_ONLY = False
 
 # True: read everything, change nothing, and print what would be placed and what it would cost.
@@ -92,8 +95,8 @@ DRY_BTC = 50
 # Time between two looks at the market (seconds).
 LOOP_INTERVAL = 5
 
-# True: look again as soon as the best bid or ask, an own order or the position has changed, not only every LOOP_INTERVAL;
-# but never sooner than MIN_LOOP_INTERVAL (seconds) after the last look.
+# True: look again as soon as the best bid or ask, an own order or the position has changed, not only every
+# LOOP_INTERVAL; but never sooner than MIN_LOOP_INTERVAL (seconds) after the last look.
 QUOTE_ON_CHANGE = False
 MIN_LOOP_INTERVAL = 0.05
 
@@ -129,8 +132,8 @@ LOG_FILE = None
 # The rest
 ########################################################################################################################
 
-# Every order of the bot has a name (clOrdID) that begins with this text; by it the bot tells its own orders from yours and from
-# those of other bots on the same account, which need a prefix of their own. At most 13 characters.
+# Every order of the bot has a name (clOrdID) that begins with this text; by it the bot tells its own orders from yours
+# and from those of other bots on the same account, which need a prefix of their own. At most 13 characters.
 ORDERID_PREFIX = "mm_bitmex_"
 
 # The bot restarts itself when one of these files changes (paths, from the folder that it runs in).

@@ -1,13 +1,14 @@
 """A market-making bot for the BitMEX API, and an exchange on this machine to run it against.
 
-Importing the package is cheap and has no effect: ``OrderManager`` and the modules are fetched when they are first asked for.
+Importing the package is cheap and has no effect: ``OrderManager`` and the modules are fetched when they are first
+asked for.
 """
 from __future__ import absolute_import
 
 import importlib
 import sys
 import types
-from typing import Any
+from typing import Any  # noqa: F401
 
 from market_maker.utils.constants import VERSION as __version__
 

@@ -1,7 +1,8 @@
 """The defaults under their old name.
 
-This file stands in the checkout only: in an installed package and in a project's copy it is the text of settings_base.py itself.
-The page is found by its place, not by its name, because a folder on the user's path may hold a settings_base.py of its own.
+This file stands in the checkout only: in an installed package and in a project's copy it is the text of
+settings_base.py itself. The page is found by its place, not by its name, because a folder on the user's path may hold
+a settings_base.py of its own.
 """
 import os as _os
 import runpy as _runpy

@@ -1,7 +1,8 @@
 """The diary on stderr and, when asked for, in a file.
 
-``logging.getLogger('root')`` is the package's logger everywhere.  Importing this module adds no handler; ``cli``, ``run`` and
-``OrderManager`` do so by calling ``setup_custom_logger``.  No key and no secret is ever handed to a logger.
+``logging.getLogger('root')`` is the package's logger everywhere.  Importing this module adds no handler; ``cli``,
+``run`` and ``OrderManager`` do so by calling ``setup_custom_logger``.  No key and no secret is ever handed to a
+logger.
 """
 from __future__ import absolute_import
 
@@ -9,7 +10,7 @@ import logging
 import logging.handlers
 import os
 import sys
-from typing import Any, Optional  # noqa: F401
+from typing import Any, Optional
 
 from market_maker.utils.errors import SettingsError
 
@@ -19,10 +20,10 @@ FILE_BACKUPS = 5               # ... and this many older ones are kept beside it
 
 
 def setup_custom_logger(name: str, log_level: Any = logging.INFO, log_file: Optional[str] = None) -> logging.Logger:
-    """Return the logger of that name with a handler on stderr; the same name gives the same logger and no second handler.
+    """Return the logger of that name with a handler on stderr; asked again for it, add no second handler.
 
-    ``log_level`` is a level of ``logging``, as number or name.  ``log_file`` is a path that the same lines are appended to (rotated), or
-    None.  Raise SettingsError when that file cannot be written.
+    ``log_level`` is a level of ``logging``, as number or name.  ``log_file`` is a path that the same lines are
+    appended to (rotated), or None.  Raise SettingsError when that file cannot be written.
     """
     logger = logging.getLogger(name)
     logger.setLevel(log_level)
@@ -90,7 +91,7 @@ class ModuleLogger(object):
 
 
 class LogFile(logging.handlers.RotatingFileHandler):
-    """Appends to the log file and, when that fails under way (a full disk), says so once on stderr instead of at every line."""
+    """Appends to the log file and, when that fails under way (a full disk), says so once instead of at every line."""
 
     failed = False
 
@@ -99,7 +100,8 @@ class LogFile(logging.handlers.RotatingFileHandler):
         """Report the first failure in one line; the diary on stderr goes on."""
         if not self.failed:
             self.failed = True
-            sys.stderr.write('LOG_FILE {!r} can no longer be written: {}\n'.format(self.baseFilename, sys.exc_info()[1]))
+            reason = sys.exc_info()[1]
+            sys.stderr.write('LOG_FILE {!r} can no longer be written: {}\n'.format(self.baseFilename, reason))
 
 
 def _add_file(logger, path):
@@ -111,8 +113,8 @@ def _add_file(logger, path):
         handler = LogFile(path, maxBytes=FILE_BYTES, backupCount=FILE_BACKUPS, encoding='utf-8')
     except (OSError, ValueError) as error:
         reason = getattr(error, 'strerror', None) or error
-        raise SettingsError('LOG_FILE {!r} cannot be written ({}): name a file in a folder that you may write to, or None'
-                            .format(path, reason))
+        raise SettingsError('LOG_FILE {!r} cannot be written ({}): name a file in a folder that you may write to, '
+                            'or None'.format(path, reason))
     logger.addHandler(_ours(handler))
 
 

@@ -1,7 +1,7 @@
 """Prices and sizes on their grid, as floats without binary noise.
 
-A quotient counts as lying on the grid (or exactly between two of its lines) when it does so in decimal notation, although its
-binary value misses that by a hair: 388.62 / 0.01 is 38862 here, not 38861.99999999999.
+A quotient counts as lying on the grid (or exactly between two of its lines) when it does so in decimal notation,
+although its binary value misses that by a hair: 388.62 / 0.01 is 38862 here, not 38861.99999999999.
 """
 from __future__ import absolute_import
 
