@@ -1,0 +1,75 @@
+"""What must never be sent: quotes beyond a position limit and quotes that cross the market.  Pure.
+
+A limit counts what could still trade: the position, plus every resting order of that side, plus what was sent and has not been
+answered.  Whatever sequence of fills follows, the position then stays within ``[min_position, max_position]``.
+"""
+from __future__ import absolute_import
+
+from typing import Any, Dict, List, Optional  # noqa: F401
+
+from market_maker.orders.levels import on_lot
+
+REDUCING = ('ReduceOnly', 'Close')   # execInst of orders that can only make a position smaller
+
+
+def room(side, position, min_position, max_position):
+    # type: (str, float, float, float) -> float
+    """Return how many contracts of a side may be working at once; never negative."""
+    return max(0, max_position - position if side == 'Buy' else position - min_position)
+
+
+def cut_to_room(orders, side, allowance, lot):
+    # type: (List[Dict[str, Any]], str, float, int) -> List[Dict[str, Any]]
+    """Return the orders of one side that fit into ``allowance`` contracts, in the order given; inner ones come first to be served.
+
+    An order that fits in part is cut down to the lot (as a copy: the caller's dicts stay as they are), one that does not fit at
+    all is left out.  Orders that can only reduce the position and orders without a quantity take no room.
+    """
+    sizes = {}  # type: Dict[int, int]  # position in the list -> contracts granted
+    for place in inner_first(orders, side):
+        wanted = orders[place].get('orderQty')
+        if wanted is None or only_reduces(orders[place]):
+            continue
+        wanted = abs(wanted)
+        sizes[place] = int(wanted) if wanted <= allowance else on_lot(allowance, lot)
+        allowance -= sizes[place]
+    kept = []
+    for place, order in enumerate(orders):
+        granted = sizes.get(place)
+        if granted is None or granted == abs(order['orderQty']):
+            kept.append(order)
+        elif granted > 0:
+            kept.append(dict(order, orderQty=granted))
+    return kept
+
+
+def inner_first(orders, side):
+    # type: (List[Dict[str, Any]], str) -> List[int]
+    """Return the places of the orders in their list, those nearest to the market first; orders without a price come first."""
+    sign = -1 if side == 'Buy' else 1
+    return sorted(range(len(orders)), key=lambda place: _distance(orders[place].get('price'), sign))
+
+
+def only_reduces(order):
+    # type: (Dict[str, Any]) -> bool
+    """Tell whether an order can only make a position smaller."""
+    instructions = order.get('execInst') or ''
+    return any(part.strip() in REDUCING for part in instructions.split(','))
+
+
+def crossing(buy_price, sell_price, ticker):
+    # type: (Optional[float], Optional[float], Dict[str, float]) -> str
+    """Return why the inner quotes must not be placed, or '' when they may: they would trade at once, or the book is crossed."""
+    bid, ask = ticker['buy'], ticker['sell']
+    if bid >= ask:
+        return 'the best bid {} is not below the best ask {}'.format(bid, ask)
+    if buy_price is not None and buy_price >= ask:
+        return 'our best bid {} would take the best ask {}'.format(buy_price, ask)
+    if sell_price is not None and sell_price <= bid:
+        return 'our best ask {} would take the best bid {}'.format(sell_price, bid)
+    return ''
+
+
+def _distance(price, sign):
+    # type: (Optional[float], int) -> float
+    return float('-inf') if price is None else sign * float(price)
