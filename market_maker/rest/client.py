@@ -1,0 +1,188 @@
+"""Requests with everything around them: the limiter before, the policy after, and waits that a stop ends at once.
+
+It sends what it is told and does what ``retry`` says; it knows no order and no setting, and it logs through ``report`` only.  Any thread
+may call it, and each thread has a connection of its own.
+"""
+from __future__ import absolute_import
+
+import itertools
+import json
+import logging
+import random
+import threading
+from typing import Any, Callable, Iterable, Optional  # noqa: F401
+from urllib.parse import urlencode
+
+from market_maker.rest import retry
+from market_maker.rest.ratelimit import RateLimiter
+from market_maker.rest.retry import Answer, Attempt, Fail, LookUp
+from market_maker.rest.transport import Request
+from market_maker.utils import clock as clocks
+from market_maker.utils.errors import APIError, MarketMakerError, OutcomeUnknown, RateLimited  # noqa: F401
+
+LIFETIME = 3         # seconds beyond the time-out after which the exchange must refuse a request that is still under way
+CLOCK_NOISE = 2.0    # seconds by which our clock and the exchange's may differ before it counts: the Date header is cut to the second
+UNLOGGED = ('otpToken', 'secret', 'password')  # values in a body that no log may show
+
+
+class Client(object):
+    """Send requests until they are answered, refused or hopeless.
+
+    ``transport`` has ``send(request) -> Response``; ``report(level, text, *args)`` writes a log line; ``stop`` is an Event that ends
+    waits (a call that waits while it is set raises what it was waiting to repair; calls begun later, which clean up, wait again).
+    """
+
+    def __init__(self, transport, where='the exchange', way_out='', key='', clock=None, rng=None, stop=None, report=None, timeout=7):
+        # type: (Any, str, str, str, Any, Any, Optional[threading.Event], Optional[Callable[..., None]], float) -> None
+        self.transport = transport
+        self.clock = clock or clocks.REAL
+        self.stop = stop or threading.Event()
+        self.timeout = timeout
+        self.skew = 0.0   # seconds that the exchange's clock is ahead of ours
+        self._report = report or (lambda level, text, *args: None)
+        self._policy = retry.Policy(where, way_out, key, (rng or random.SystemRandom()).random)
+        self._limiter = RateLimiter()
+        self._lock = threading.Lock()  # for the limiter and the skew; never held while waiting or sending
+        self._date = ''   # the last Date header looked at
+
+    def request(self, verb, path, query=None, body=None, timeout=None, max_retries=None, clOrdIDs=(), sent_before=False):
+        # type: (str, str, Any, Any, Optional[float], Optional[int], Iterable[str], bool) -> Any
+        """Return the decoded answer (None where an order to cancel is already gone), or raise what came of it.
+
+        ``path`` begins after /api/v1; ``query`` is a dict, whose dicts and lists are sent as JSON; ``body`` is a dict or list.
+        ``timeout`` is in seconds; ``max_retries`` replaces the policy's own bound (0: send once).  ``clOrdIDs`` names the orders that
+        the request is about and ``sent_before`` tells that one of them may be at the exchange already.
+        Raise OutcomeUnknown, with those clOrdIDs, for an order that may have been carried out: the caller looks it up.
+        """
+        path = '/' + path.lstrip('/') + encoded(query)
+        kind = retry.kind_of(verb, path)
+        route = path.partition('?')[0]
+        label = '{} {}'.format(verb, route)
+        text = '' if body is None else to_json(body)
+        timeout = self.timeout if timeout is None else timeout
+        limit = None if max_retries is None else max_retries + 1
+        resends = 0
+        for number in itertools.count(1):
+            self._take_turn(kind, route, label)
+            response = self._send(verb, path, route, text, timeout)
+            attempt = Attempt(number, limit, resends, sent_before)
+            step = retry.after(self._policy, kind, label, response, attempt, self.now())
+            if isinstance(step, Answer):
+                return step.data
+            if isinstance(step, LookUp):
+                raise OutcomeUnknown('{}; it may have been carried out'.format(step.error), clOrdIDs)
+            if isinstance(step, Fail):
+                self._hold(step.hold, True)
+                raise step.error
+            if response.status == 429:
+                self._hold(step.seconds, kind == retry.CANCEL)
+            resends += step.seconds == 0
+            self._report(logging.WARNING, '%s; again in %.1f s', step.reason, step.seconds)
+            self.wait(step.seconds, step.error)
+
+    def now(self) -> float:
+        """Return the exchange's time in Unix seconds, as well as we know it."""
+        return self.clock.time() + self.skew
+
+    def wait(self, seconds: float, error: MarketMakerError) -> None:
+        """Wait; raise ``error`` when a stop comes meanwhile."""
+        if self.stop.is_set():
+            self.clock.sleep(seconds)
+        elif seconds > 0 and self.clock.wait(self.stop, seconds):
+            raise error
+
+    def _take_turn(self, kind, route, label):
+        # type: (str, str, str) -> None
+        """Wait until the limiter lets us send, and count the request."""
+        while True:
+            with self._lock:
+                now = self.clock.monotonic()
+                seconds = self._limiter.wait(now, kind, route)
+                if seconds <= 0:
+                    self._limiter.sent(now, route)
+                    return
+            error = RateLimited('{} is not sent: the exchange asked for silence for another {:.0f} s'.format(label, seconds),
+                                self.now() + seconds, status=429)
+            if seconds > retry.PATIENCE[kind]:
+                raise error
+            self.wait(seconds, error)
+
+    def _send(self, verb, path, route, text, timeout):
+        # type: (str, str, str, str, float) -> Any
+        """Carry out one round trip and learn from it what the limiter and the clock need."""
+        self._report(logging.DEBUG, 'sending req %s %s %s', verb, path, Loggable(text))
+        request = Request(verb, path, text, int(self.now() + timeout) + LIFETIME, timeout)
+        answered = False
+        try:
+            response = self.transport.send(request)
+            answered = True
+        finally:
+            with self._lock:
+                now = self.clock.monotonic()
+                if answered:
+                    self._limiter.heard(now, route, response.status, response.headers)
+                    self._set_skew(response)
+                else:  # a signal ended the call: nothing is in the air any more
+                    self._limiter.heard(now, route, 0, {})
+        return response
+
+    def _set_skew(self, response):
+        # type: (Any) -> None
+        """Correct our idea of the exchange's time; a slow answer says too little about it, except when it complains."""
+        date = response.headers.get('date', '')
+        complains = response.status in (400, 401)
+        if (date == self._date or response.elapsed > CLOCK_NOISE) and not complains:
+            return
+        self._date = date
+        theirs = retry.server_time(response)
+        if theirs is not None:
+            skew = theirs - (self.clock.time() - response.elapsed / 2)
+            if abs(skew - self.skew) > CLOCK_NOISE:
+                self.skew = skew if abs(skew) > CLOCK_NOISE else 0.0
+
+    def _hold(self, seconds, cancels_too):
+        # type: (float, bool) -> None
+        if seconds > 0:
+            with self._lock:
+                self._limiter.hold(self.clock.monotonic(), seconds, cancels_too)
+
+
+class Loggable(object):
+    """The text of a body for a log line; made only if the line is written, and without one-time passwords."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __str__(self) -> str:
+        if not any(name in self.text for name in UNLOGGED):
+            return self.text
+        body = json.loads(self.text)
+        return json.dumps({name: '***' if name in UNLOGGED else value for name, value in body.items()})
+
+
+def encoded(query: Any) -> str:
+    """Return '?...' for a dict, with what is no text or number as JSON and without None; '' for an empty one."""
+    if not query:
+        return ''
+    pairs = [(name, _plain(value)) for name, value in (sorted(query.items()) if isinstance(query, dict) else query) if value is not None]
+    return '?' + urlencode(pairs) if pairs else ''
+
+
+def to_json(body: Any) -> str:
+    """Return a body as JSON text; numbers of numpy are understood, what is no number (NaN, infinity) raises ValueError."""
+    return json.dumps(body, separators=(',', ':'), allow_nan=False, default=_number)
+
+
+def _plain(value):
+    # type: (Any) -> Any
+    return value if isinstance(value, (str, int, float)) and not isinstance(value, bool) else to_json(value)
+
+
+def _number(value):
+    # type: (Any) -> Any
+    """Return a number of numpy, or of decimal, as one of Python's."""
+    if hasattr(value, 'item'):
+        return value.item()
+    if hasattr(value, '__float__'):
+        return float(value)
+    raise TypeError('{!r} cannot be sent to the exchange'.format(value))

@@ -1,0 +1,312 @@
+"""One round trip: a Request goes out, a Response comes back, and nothing is decided, repeated, logged or waited for here.
+
+``Transport.send(request) -> Response`` is a seam: whatever has this one method can stand in for it, such as a backtest that calls the
+simulated exchange, or a faster HTTP library.  A failure is not raised but told in ``Response.error``, because what follows from it
+depends on the verb, and that is decided in ``retry.py``.
+
+Secrets: the key and the signature exist only in the headers of the request on the wire; no text made here contains them.
+"""
+from __future__ import absolute_import
+
+import json
+import os
+import socket
+import ssl
+import threading
+import time
+from collections import namedtuple
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Union  # noqa: F401
+from urllib.parse import urlsplit
+
+import requests
+import urllib3.exceptions
+from requests.adapters import HTTPAdapter
+from requests.utils import get_environ_proxies
+
+from market_maker.auth.signing import generate_signature
+from market_maker.utils.constants import VERSION
+from market_maker.utils.errors import SettingsError
+
+try:
+    from orjson import loads
+except ImportError:
+    from json import loads  # type: ignore[assignment]
+
+# What Response.error says: how a round trip failed, and thereby whether the exchange can have carried the request out.
+REFUSED = 'refused'                  # no connection could be opened: nothing was sent
+DNS = 'dns'                          # the host name has no address: nothing was sent
+UNSENT_TIMEOUT = 'timeout-before-sending'
+PROXY = 'proxy'                      # the proxy did not let us through: nothing was sent
+TLS = 'tls'                          # the certificate is not trusted: nothing was sent, and repeating does not help
+LOST_TIMEOUT = 'timeout-after-sending'
+RESET = 'reset'                      # the connection broke after the request, or a part of it, had gone out
+UNSENT = (REFUSED, DNS, UNSENT_TIMEOUT, PROXY, TLS)
+
+Request = namedtuple('Request', 'verb path body expires timeout')
+Request.__doc__ = """What goes out.
+
+``path`` begins after ``/api/v1`` with a slash and carries its query string, encoded; ``body`` is JSON text or ''; ``expires`` is the
+Unix second after which the exchange must not accept it; ``timeout`` is in seconds, for connecting and for each wait for bytes.
+"""
+
+
+class Response(object):
+    """What came back: ``status`` 0 with ``error`` set, or a status with headers (names in lower case) and a body.
+
+    ``elapsed`` is in seconds, ``detail`` says in a few words why there is no answer.  ``status_code`` and ``json()`` are what readers
+    of ``requests.exceptions.HTTPError.response`` expect.
+    """
+
+    __slots__ = ('status', 'headers', 'content', 'elapsed', 'error', 'detail', '_data')
+
+    def __init__(self, status=0, headers=(), content=b'', elapsed=0.0, error=None, detail=''):
+        # type: (int, Any, Union[bytes, str], float, Optional[str], str) -> None
+        self.status = status
+        self.headers = {name.lower(): value for name, value in dict(headers).items()}  # type: Dict[str, str]
+        self.content = content if isinstance(content, bytes) else content.encode('utf-8')
+        self.elapsed = elapsed
+        self.error = error
+        self.detail = detail
+        self._data = _UNREAD  # type: Any
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.content.decode('utf-8', 'replace')
+
+    @property
+    def data(self) -> Any:
+        """The body decoded from JSON, once, when first asked for; raise ValueError when it is no JSON."""
+        if self._data is _UNREAD:
+            self._data = decode(self.content)
+        return self._data
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the body can be decoded."""
+        try:
+            self.data
+        except ValueError:
+            return False
+        return True
+
+    @property
+    def status_code(self) -> int:
+        """The status, under the name that requests gives it."""
+        return self.status
+
+    def json(self) -> Any:
+        """Return ``data``, as requests does."""
+        return self.data
+
+    def __repr__(self) -> str:
+        return '<Response {}>'.format(self.status or self.error)
+
+
+_UNREAD = object()
+
+
+def decode(content: bytes) -> Any:
+    """Return the value of a JSON text in UTF-8; raise ValueError when it is none."""
+    try:
+        return loads(content)
+    except TypeError:  # Python 3.5's json reads text only
+        return json.loads(content.decode('utf-8'))
+
+
+class Transport(object):
+    """HTTP by requests: signed, kept alive, one session a thread, with the environment read once, here, at the start.
+
+    Safe to call from any thread.  ``base_url`` is that of the API, with or without a slash at its end.  Without a key requests go out
+    unsigned.  Proxies and the CA bundle come from the usual variables (HTTP_PROXY, HTTPS_PROXY, NO_PROXY, REQUESTS_CA_BUNDLE,
+    CURL_CA_BUNDLE); a loopback address is never asked for through a proxy.
+    """
+
+    def __init__(self, base_url, api_key=None, api_secret=None):
+        # type: (str, Optional[str], Optional[str]) -> None
+        parts = urlsplit(base_url)
+        if parts.scheme not in ('http', 'https') or not parts.hostname:
+            raise SettingsError('BASE_URL {!r} is no http or https address; for example http://127.0.0.1:8765/api/v1/'.format(base_url))
+        self._root = '{}://{}'.format(parts.scheme, parts.netloc.rpartition('@')[2])
+        self._prefix = parts.path.rstrip('/')
+        self._api_key = checked(api_key, 'API_KEY')
+        self._api_secret = checked(api_secret, 'API_SECRET')
+        self._proxies = {} if is_loopback(parts.hostname) else get_environ_proxies(self._root + '/')  # type: Mapping[str, str]
+        self._verify = os.environ.get('REQUESTS_CA_BUNDLE') or os.environ.get('CURL_CA_BUNDLE') or True  # type: Union[str, bool]
+        self._headers = {
+            'Host': parts.netloc.rpartition('@')[2],
+            'User-Agent': 'bitmex-market-maker/' + VERSION,
+            'Accept': 'application/json',
+            'Accept-Encoding': 'gzip, deflate',
+            'Connection': 'keep-alive',
+        }
+        self._local = threading.local()    # .session: this thread's requests.Session
+        self._sessions = []  # type: List[requests.Session]   # all of them, so that close() reaches those of other threads
+        self._lock = threading.Lock()
+
+    def send(self, request: Request) -> Response:
+        """Carry out one round trip and return what came of it; raise nothing but what ends the process."""
+        prepared = self._prepare(request)
+        started = time.perf_counter()
+        try:
+            adapter = self.session.get_adapter(self._root)
+            response = adapter.send(prepared, timeout=request.timeout, verify=self._verify, proxies=self._proxies)  # type: Any
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            kind, detail = failure(error)
+            response = Response(error=kind, detail=detail)
+        response.elapsed = time.perf_counter() - started
+        return response
+
+    @property
+    def session(self) -> requests.Session:
+        """This thread's session, made when it is first asked for."""
+        try:
+            return self._local.session
+        except AttributeError:
+            session = self._local.session = self._new_session()
+            return session
+
+    def close(self) -> None:
+        """Close every connection; a later send opens a new one."""
+        with self._lock:
+            sessions, self._sessions = self._sessions, []
+            self._local = threading.local()
+        for session in sessions:
+            session.close()
+
+    def _new_session(self):
+        # type: () -> requests.Session
+        session = requests.Session()
+        session.trust_env = False
+        session.mount(self._root, _Adapter(direct=not self._proxies))
+        with self._lock:
+            self._sessions.append(session)
+        return session
+
+    def _prepare(self, request):
+        # type: (Request) -> requests.PreparedRequest
+        """Return the signed request, assembled by hand: requests' own preparation takes longer than the rest of the call."""
+        path = self._prefix + request.path
+        headers = dict(self._headers)
+        if request.body:
+            headers['Content-Type'] = 'application/json'
+        if self._api_key:
+            headers['api-key'] = self._api_key
+            headers['api-expires'] = str(request.expires)
+            headers['api-signature'] = generate_signature(self._api_secret, request.verb, path, request.expires, request.body)
+        body = request.body.encode('utf-8')
+        if body or request.verb in ('POST', 'PUT'):
+            headers['Content-Length'] = str(len(body))
+        prepared = requests.PreparedRequest()
+        prepared.method = request.verb
+        prepared.url = self._root + path
+        prepared.headers = headers  # type: ignore[assignment]
+        prepared.body = body or None
+        return prepared
+
+
+class _Adapter(HTTPAdapter):
+    """requests' adapter with what it works out anew for each call remembered: there is one host and one way to it."""
+
+    def __init__(self, direct):
+        # type: (bool) -> None
+        HTTPAdapter.__init__(self, pool_connections=1, pool_maxsize=1, max_retries=0)
+        self._direct = direct   # no proxy in between
+        self._pool = None       # type: Any
+
+    def get_connection_with_tls_context(self, request, verify, proxies=None, cert=None):  # type: ignore[override, no-untyped-def]
+        """Return the pool of the one host (requests 2.32 and later ask for it so)."""
+        if self._pool is None:
+            self._pool = super(_Adapter, self).get_connection_with_tls_context(request, verify, proxies=proxies, cert=cert)
+        return self._pool
+
+    def get_connection(self, url, proxies=None):  # type: ignore[override, no-untyped-def]
+        """Return the pool of the one host (requests before 2.32 ask for it so)."""
+        if self._pool is None:
+            self._pool = super(_Adapter, self).get_connection(url, proxies)
+        return self._pool
+
+    def request_url(self, request, proxies):  # type: ignore[no-untyped-def]
+        """Return what stands in the request line: the path, or the whole URL for a proxy that wants it."""
+        if not self._direct:
+            return super(_Adapter, self).request_url(request, proxies)
+        return request.url[request.url.index('/', 8):]
+
+    def build_response(self, req, resp):  # type: ignore[override, no-untyped-def]
+        """Read the body, which gives the connection back for the next call, and return our Response."""
+        content = resp.read(decode_content=True)
+        return Response(resp.status, resp.headers, content)
+
+    def close(self):
+        # type: () -> None
+        """Close the connections."""
+        self._pool = None
+        super(_Adapter, self).close()
+
+
+def failure(error: BaseException) -> Tuple[str, str]:
+    """Return (kind, detail) of an exception that requests or urllib3 raised for a round trip.
+
+    Doubt counts as sent: only what certainly happened before the first byte went out is one of UNSENT.
+    """
+    chain = _causes(error)
+    has = lambda *types: any(isinstance(each, types) for each in chain)  # noqa: E731
+    detail = _reason(chain)
+    if has(requests.exceptions.ProxyError):
+        return PROXY, detail
+    if has(socket.gaierror):
+        return DNS, detail
+    if has(requests.exceptions.ConnectTimeout):
+        return UNSENT_TIMEOUT, detail
+    if has(urllib3.exceptions.NewConnectionError, ConnectionRefusedError):
+        return REFUSED, detail
+    if has(requests.exceptions.SSLError, urllib3.exceptions.SSLError, ssl.SSLError) and _is_handshake(chain):
+        return TLS, detail
+    if has(requests.exceptions.ReadTimeout, urllib3.exceptions.ReadTimeoutError, socket.timeout):
+        return LOST_TIMEOUT, 'no answer in time'
+    return RESET, detail
+
+
+def is_loopback(host: Optional[str]) -> bool:
+    """Tell whether that host name or address is this machine's own."""
+    return host in ('localhost', '::1') or str(host).startswith('127.')
+
+
+def checked(value: Optional[str], name: str) -> str:
+    """Return a key or secret that can stand in a header ('' for None); raise SettingsError, which does not show it."""
+    value = value or ''
+    if not all('!' <= character <= '~' for character in value):
+        raise SettingsError('{} contains blanks, line ends or letters that no key has: copy it anew'.format(name))
+    return value
+
+
+def _is_handshake(chain):
+    # type: (List[BaseException]) -> bool
+    """Tell whether TLS failed before a request could go out: doubts about the certificate, or no TLS at the other end."""
+    text = ' '.join(str(each) for each in chain).lower()
+    return any(word in text for word in ('certificate', 'hostname', 'wrong_version', 'wrong version', 'unknown_protocol', 'handshake'))
+
+
+def _causes(error):
+    # type: (BaseException) -> List[BaseException]
+    """Return the exception and those that it wraps: libraries pass them on as argument, as ``reason`` or as cause."""
+    found = []  # type: List[BaseException]
+    waiting = [error]
+    while waiting:
+        each = waiting.pop(0)
+        if each in found:
+            continue
+        found.append(each)
+        inner = list(each.args) + [getattr(each, 'reason', None), each.__cause__, each.__context__]
+        waiting += [one for one in inner if isinstance(one, BaseException)]
+    return found
+
+
+def _reason(chain):
+    # type: (List[BaseException]) -> str
+    """Return the plainest words in the chain: the operating system's, else those of the innermost exception, on one line."""
+    for each in chain:
+        if isinstance(each, OSError) and not isinstance(each, requests.RequestException) and each.strerror:
+            return str(each.strerror)
+    words = str(chain[-1]).split()
+    return ' '.join(words)[:120] or type(chain[-1]).__name__
