@@ -91,7 +91,8 @@ def test_a_random_size_has_at_least_one_lot():
 
 
 @pytest.mark.parametrize('position, lot, sizes', [
-    (0, 100, [100, 200]), (9700, 100, [100, 200]), (9750, 100, [100, 100]), (9850, 100, [100]), (9999, 100, []), (9999, 1, [1]),
+    (0, 100, [100, 200]), (9700, 100, [100, 200]), (9750, 100, [100, 100]), (9850, 100, [100]), (9999, 100, []),
+    (9999, 1, [1]),
     (10400, 100, [])])
 def test_bids_are_cut_to_the_room_below_the_limit(position, lot, sizes):
     """Position 9999 of 10000 leaves room for one contract, which is none where the lot is 100."""
@@ -115,7 +116,8 @@ def test_orders_that_only_reduce_take_no_room():
 
 
 @pytest.mark.parametrize('buy, sell, bid, ask, word', [
-    (100.0, 101.0, 99.5, 101.5, ''), (101.5, 102.0, 99.5, 101.5, 'take the best ask'), (99.0, 99.5, 99.5, 101.5, 'take the best bid'),
+    (100.0, 101.0, 99.5, 101.5, ''), (101.5, 102.0, 99.5, 101.5, 'take the best ask'),
+    (99.0, 99.5, 99.5, 101.5, 'take the best bid'),
     (99.0, 103.0, 101.5, 101.5, 'not below'), (None, None, 99.0, 100.0, '')])
 def test_crossing_quotes_are_named(buy, sell, bid, ask, word):
     answer = risk.crossing(buy, sell, ticker(bid, ask))

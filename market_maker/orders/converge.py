@@ -8,8 +8,9 @@ Orders are matched by price, side by side:
 4. what is left over is amended, at an equal price first, then inner to inner;
 5. what then is missing is created, and what is spare is cancelled.
 
-Every amend, create and cancel is one request, so their number is the larger count of the two ladders less the orders that stay:
-as many as can stay do.  The time grows linearly with the ladder (and a sort of prices that usually are in order).
+Every amend, create and cancel is one request, so their number is the larger count of the two ladders less the orders
+that stay: as many as can stay do.  The time grows linearly with the ladder (and a sort of prices that usually are in
+order).
 """
 from __future__ import absolute_import
 
@@ -21,7 +22,8 @@ from market_maker.orders.risk import inner_first
 Plan = namedtuple('Plan', 'amend create cancel')
 Plan.__doc__ = """What to send, each list in its sending order; cancels go first, then amends, then creates.
 
-``amend``: new dicts with orderID, side and the fields to change; reductions stand before increases and, in each, inner levels first.
+``amend``: new dicts with orderID, side and the fields to change; reductions stand before increases and, in each, inner
+levels first.
 ``create``: the strategy's own dicts, inner levels first.  ``cancel``: the resting rows to take away.
 """
 
@@ -40,14 +42,17 @@ def plan(resting, wanted, relist_interval):
     # type: (List[Dict[str, Any]], List[Dict[str, Any]], float) -> Plan
     """Return the Plan that turns the resting orders into the wanted ones.
 
-    ``resting`` are order rows of the exchange.  Rows without an orderID are orders in flight: they fill their place and are left
-    alone.  ``wanted`` are the strategy's dicts with side, price and orderQty (contracts), and any key that the API takes.
-    ``relist_interval`` is the fraction by which a resting price may differ before it is worth a request.  Neither list is changed.
+    ``resting`` are order rows of the exchange.  Rows without an orderID are orders in flight: they fill their place and
+    are left alone.  ``wanted`` are the strategy's dicts with side, price and orderQty (contracts), and any key that the
+    API takes.
+    ``relist_interval`` is the fraction by which a resting price may differ before it is worth a request.  Neither list
+    is changed.
     """
     moves, created, cancelled = [], [], []  # type: List[Any], List[Any], List[Any]
     for side in SIDES:
         ours = _inner_to_outer([order for order in resting if order.get('side') == side], side)
-        targets = _inner_to_outer([target for target in wanted if target.get('side') == side and target.get('orderQty') != 0], side)
+        targets = _inner_to_outer([target for target in wanted
+                                   if target.get('side') == side and target.get('orderQty') != 0], side)
         pairs, missing, spare = _match(ours, targets, relist_interval)
         depths = {id(target): depth for depth, target in enumerate(targets)}
         moves.extend(_Move(depths[id(target)], side, order, target) for order, target in pairs if order.get('orderID'))
@@ -90,8 +95,9 @@ def differs(order, target, relist_interval):
 
 def shape(order):
     # type: (Dict[str, Any]) -> Tuple[Any, ...]
-    """Return what an amend cannot change about an order, in a form that resting rows and wanted dicts have in common."""
-    return (kind(order), _instructions(order.get('execInst'))) + tuple(order.get(field) or default for field, default in FIXED)
+    """Return what an amend cannot change about an order, in a form that rows and wanted dicts have in common."""
+    fixed = tuple(order.get(field) or default for field, default in FIXED)
+    return (kind(order), _instructions(order.get('execInst'))) + fixed
 
 
 def kind(order):
@@ -109,7 +115,7 @@ def kind(order):
 
 def _match(resting, wanted, tolerance):
     # type: (List[Any], List[Any], float) -> Tuple[List[Tuple[Any, Any]], List[Any], List[Any]]
-    """Return (pairs to amend, wanted orders to create, resting orders to cancel) of one side; both lists run from inner to outer."""
+    """Return (pairs to amend, orders to create, rows to cancel) of one side; both lists run from inner to outer."""
     pairs, resting, wanted = _named(resting, wanted, tolerance)
     missing, spare = [], []  # type: List[Any], List[Any]
     for ours, targets in _by_shape(resting, wanted):
@@ -124,7 +130,7 @@ def _match(resting, wanted, tolerance):
 
 def _named(resting, wanted, tolerance):
     # type: (List[Any], List[Any], float) -> Tuple[List[Tuple[Any, Any]], List[Any], List[Any]]
-    """Pair the orders whose clOrdID the strategy names; return (pairs to amend, other resting orders, other wanted orders)."""
+    """Pair the orders whose clOrdID the strategy names; return (pairs to amend, other rows, other wanted orders)."""
     if not any(target.get('clOrdID') for target in wanted):
         return [], resting, wanted
     pairs, resting, wanted = _paired(resting, wanted, _name)
@@ -143,14 +149,15 @@ def _price(order):
 
 def _rest(order):
     # type: (Dict[str, Any]) -> Any
-    """Return what two orders of one shape have in common when nothing needs to be sent; rows say leavesQty, strategies orderQty."""
+    """Return what two orders of one shape have in common when nothing needs to be sent."""
+    # Rows say what is left as leavesQty, strategies what they want as orderQty.
     size = quantity(order) if 'leavesQty' not in order else order['leavesQty']
     return (order.get('price'), size, order.get('stopPx'), order.get('pegOffsetValue'))
 
 
 def _paired(resting, wanted, key):
     # type: (List[Any], List[Any], Callable[[Any], Any]) -> Tuple[List[Tuple[Any, Any]], List[Any], List[Any]]
-    """Pair one to one the orders of equal key (None pairs with nothing); return (pairs, resting left over, wanted left over)."""
+    """Pair one to one the orders of equal key (None pairs with nothing); return (pairs, other rows, other wanted)."""
     free = {}  # type: Dict[Any, List[Any]]  # key -> resting orders, the outermost first
     for order in reversed(resting):
         free.setdefault(key(order), []).append(order)
@@ -163,7 +170,7 @@ def _paired(resting, wanted, key):
             left.append(target)
     if not pairs:
         return pairs, resting, left
-    used = set(id(order) for order, _ in pairs)
+    used = {id(order) for order, _ in pairs}
     return pairs, [order for order in resting if id(order) not in used], left
 
 
@@ -181,8 +188,8 @@ def _not_kept(resting, wanted, tolerance):
     # type: (List[Any], List[Any], float) -> Tuple[List[Any], List[Any]]
     """Take away the pairs that may stay as they are, as many as there can be; return what is left of both lists.
 
-    Equal prices are paired first and near ones by nearness, which keeps the truest ladder.  Where another pairing within the
-    tolerance keeps more orders, that one is taken.
+    Equal prices are paired first and near ones by nearness, which keeps the truest ladder.  Where another pairing
+    within the tolerance keeps more orders, that one is taken.
     """
     _, ours, targets = _paired(resting, wanted, _rest)
     ours, targets = _without_near(ours, targets, tolerance, nearest=True)
@@ -195,7 +202,7 @@ def _not_kept(resting, wanted, tolerance):
 
 def _without_near(resting, wanted, tolerance, nearest):
     # type: (List[Any], List[Any], float, bool) -> Tuple[List[Any], List[Any]]
-    """Take away pairs of equal size whose prices are within the tolerance; return what is left of both lists, in their order."""
+    """Take away pairs of equal size whose prices are within the tolerance; return what is left, in its order."""
     classes = {}  # type: Dict[Any, Tuple[List[Any], List[Any]]]
     for place, orders in enumerate((resting, wanted)):
         for order in orders:
@@ -212,7 +219,7 @@ def _without_near(resting, wanted, tolerance, nearest):
 
 def _without_unsized(resting, wanted, tolerance):
     # type: (List[Any], List[Any], float) -> Tuple[List[Any], List[Any]]
-    """Take away the wanted orders that name no quantity (a stop that closes the position) with the resting order that serves them."""
+    """Take away wanted orders that name no quantity (a stop that closes a position) with the rows that serve them."""
     for target in [target for target in wanted if target.get('orderQty') is None]:
         order = next((order for order in resting if not differs(order, target, tolerance)), None)
         if order is not None:
@@ -225,7 +232,8 @@ def _near_pairs(resting, wanted, tolerance, nearest):
     # type: (List[Any], List[Any], float, bool) -> List[Tuple[Any, Any]]
     """Pair near prices in one walk along both lists, which run from inner to outer.
 
-    The walk pairs as many as possible.  With ``nearest`` it passes over an order of the longer list when the next one fits better.
+    The walk pairs as many as possible.  With ``nearest`` it passes over an order of the longer list when the next one
+    fits better.
     """
     pairs = []
     i = j = 0
@@ -259,15 +267,15 @@ def _gap(price, goal):
 
 def _is_inner(price, goal, target):
     # type: (Optional[float], Optional[float], Dict[str, Any]) -> bool
-    """Tell whether a price lies nearer to the market than the target's; no price counts as innermost."""
+    """Tell whether a price lies nearer to the market than the target's; no price counts as outermost."""
     if price is None or goal is None:
-        return price is None
+        return goal is None
     return price > goal if target.get('side') == 'Buy' else price < goal
 
 
 def _instructions(text):
     # type: (Optional[str]) -> frozenset
-    """Return execInst as a set, without post-only: that one the connector adds by POST_ONLY, and a resting order stays as it is."""
+    """Return execInst as a set without post-only, which the connector adds by itself where POST_ONLY says so."""
     if not text or text == POST_ONLY:
         return NO_INSTRUCTIONS
     return frozenset(part.strip() for part in text.split(',')) - {POST_ONLY, ''}
@@ -282,8 +290,8 @@ def _in_safe_order(moves):
     # type: (List[_Move]) -> List[_Move]
     """Return the amends so that no moment between two of them is worse than both ends.
 
-    Reductions stand before increases, so margin and position limits hold throughout.  When a market jump would lay our new bids
-    over our own old asks (or the other way round), the side that gets out of the way goes first.
+    Reductions stand before increases, so margin and position limits hold throughout.  When a market jump would lay our
+    new bids over our own old asks (or the other way round), the side that gets out of the way goes first.
     """
     late = _side_in_the_way(moves)
     return sorted(moves, key=lambda move: (move.side == late, _grows(move), move.depth, move.side != 'Sell'))
@@ -298,9 +306,10 @@ def _grows(move):
 def _side_in_the_way(moves):
     # type: (List[_Move]) -> Optional[str]
     """Return the side whose new prices reach the other side's old ones, or None."""
+    priced = [move for move in moves if None not in (move.order.get('price'), move.target.get('price'))]
     for side, sign in (('Buy', 1), ('Sell', -1)):
-        new = [sign * move.target['price'] for move in moves if move.side == side and move.target.get('price') is not None]
-        old = [sign * move.order['price'] for move in moves if move.side != side and move.order.get('price') is not None]
+        new = [sign * move.target['price'] for move in priced if move.side == side]
+        old = [sign * move.order['price'] for move in priced if move.side != side]
         if new and old and max(new) >= min(old):
             return side
     return None

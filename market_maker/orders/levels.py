@@ -1,7 +1,7 @@
 """The ladder: at which prices, and how large, the bot quotes.
 
-Levels count from 1, the innermost.  An index is a level with a sign: negative buys, positive sells.  Prices are floats on the
-instrument's tick, sizes ints on its lot.  Pure: settings, ticker and random generator are handed in.
+Levels count from 1, the innermost.  An index is a level with a sign: negative buys, positive sells.  Prices are floats
+on the instrument's tick, sizes ints on its lot.  Pure: settings, ticker and random generator are handed in.
 """
 from __future__ import absolute_import
 
@@ -11,16 +11,16 @@ from typing import Any, Callable, Dict, Iterable, Optional  # noqa: F401
 from market_maker.utils.math import ceil_to, floor_to, ticks
 
 StartPrices = namedtuple('StartPrices', 'buy sell mid')
-StartPrices.__doc__ = """Where each side begins to quote and the middle of the market, as floats; not rounded to the tick."""
+StartPrices.__doc__ = """Where each side begins to quote, and the middle of the market; not rounded to the tick."""
 
 
 def start_prices(ticker, tick, maintain_spreads, min_spread, own_buy=None, own_sell=None):
     # type: (Dict[str, float], float, bool, float, Optional[float], Optional[float]) -> StartPrices
     """Return where the ladder starts: just inside the best prices, at least ``min_spread`` (a fraction) apart.
 
-    ``own_buy`` and ``own_sell`` are the best prices of our own resting orders, or None.  With ``maintain_spreads`` a best price
-    that is ours already is kept instead of being bettered; and where the market is too tight for quotes inside it, both sides join
-    the best prices, so that neither takes the other or the market.
+    ``own_buy`` and ``own_sell`` are the best prices of our own resting orders, or None.  With ``maintain_spreads`` a
+    best price that is ours already is kept instead of being bettered; and where the market is too tight for quotes
+    inside it, both sides join the best prices, so that neither takes the other or the market.
     """
     bid, ask = float(ticker['buy']), float(ticker['sell'])
     buy = bid if maintain_spreads and _same(bid, own_buy, tick) else bid + tick
@@ -37,8 +37,9 @@ def level_price(index, start_buy, start_sell, interval, maintain_spreads, tick):
     # type: (int, float, float, float, bool, float) -> float
     """Return the price of a level: ``interval`` (a fraction) further out than the level before it.
 
-    With ``maintain_spreads`` level 1 stands at the start price itself, else one interval away from it; then a start price that has
-    crossed the other side's gives way to that one.  A bid is never rounded up to the tick and an ask never down.
+    With ``maintain_spreads`` level 1 stands at the start price itself, else one interval away from it; then a start
+    price that has crossed the other side's gives way to that one.  A bid is never rounded up to the tick and an ask
+    never down.
     """
     start = start_buy if index < 0 else start_sell
     if maintain_spreads:
@@ -52,13 +53,13 @@ def level_price(index, start_buy, start_sell, interval, maintain_spreads, tick):
 
 def level_size(index, start_size, step_size, lot):
     # type: (int, float, float, int) -> int
-    """Return the size of a level: ``start_size`` for the innermost, ``step_size`` more for each one further out, on the lot."""
+    """Return the size of a level: ``start_size`` for the innermost, ``step_size`` more for each one out, on the lot."""
     return on_lot(start_size + (abs(index) - 1) * step_size, lot) or int(lot)
 
 
 def random_size(smallest, largest, lot, randint):
     # type: (float, float, int, Callable[[int, int], int]) -> int
-    """Return a size drawn evenly from the lots between two sizes (both included); ``randint(a, b)`` is the source of chance."""
+    """Return a size drawn evenly from the lots between two sizes (both included); ``randint(a, b)`` is the chance."""
     lots = int(ceil_to(smallest, lot)) // int(lot), int(floor_to(largest, lot)) // int(lot)
     return int(lot) * max(randint(lots[0], max(lots)), 1)
 

@@ -1,7 +1,7 @@
 """What must never be sent: quotes beyond a position limit and quotes that cross the market.  Pure.
 
-A limit counts what could still trade: the position, plus every resting order of that side, plus what was sent and has not been
-answered.  Whatever sequence of fills follows, the position then stays within ``[min_position, max_position]``.
+A limit counts what could still trade: the position, plus every resting order of that side, plus what was sent and has
+not been answered.  Whatever sequence of fills follows, the position then stays within ``[min_position, max_position]``.
 """
 from __future__ import absolute_import
 
@@ -20,10 +20,11 @@ def room(side, position, min_position, max_position):
 
 def cut_to_room(orders, side, allowance, lot):
     # type: (List[Dict[str, Any]], str, float, int) -> List[Dict[str, Any]]
-    """Return the orders of one side that fit into ``allowance`` contracts, in the order given; inner ones come first to be served.
+    """Return the orders of one side that fit into ``allowance`` contracts, in the order given; inner ones come first to
+    be served.
 
-    An order that fits in part is cut down to the lot (as a copy: the caller's dicts stay as they are), one that does not fit at
-    all is left out.  Orders that can only reduce the position and orders without a quantity take no room.
+    An order that fits in part is cut down to the lot (as a copy: the caller's dicts stay as they are), one that does
+    not fit at all is left out.  Orders that can only reduce the position and orders without a quantity take no room.
     """
     sizes = {}  # type: Dict[int, int]  # position in the list -> contracts granted
     for place in inner_first(orders, side):
@@ -45,7 +46,7 @@ def cut_to_room(orders, side, allowance, lot):
 
 def inner_first(orders, side):
     # type: (List[Dict[str, Any]], str) -> List[int]
-    """Return the places of the orders in their list, those nearest to the market first; orders without a price come first."""
+    """Return the places of the orders in their list, those nearest to the market first (then those without price)."""
     sign = -1 if side == 'Buy' else 1
     return sorted(range(len(orders)), key=lambda place: _distance(orders[place].get('price'), sign))
 
@@ -59,7 +60,7 @@ def only_reduces(order):
 
 def crossing(buy_price, sell_price, ticker):
     # type: (Optional[float], Optional[float], Dict[str, float]) -> str
-    """Return why the inner quotes must not be placed, or '' when they may: they would trade at once, or the book is crossed."""
+    """Return why the inner quotes must not be placed (they would trade at once, the book is crossed), or ''."""
     bid, ask = ticker['buy'], ticker['sell']
     if bid >= ask:
         return 'the best bid {} is not below the best ask {}'.format(bid, ask)
@@ -72,4 +73,4 @@ def crossing(buy_price, sell_price, ticker):
 
 def _distance(price, sign):
     # type: (Optional[float], int) -> float
-    return float('-inf') if price is None else sign * float(price)
+    return float('inf') if price is None else sign * float(price)
