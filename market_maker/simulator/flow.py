@@ -1,24 +1,24 @@
 """The people of the simulated market: a clumpy fair price, takers who come in bursts, makers who compete.
 
-An :class:`Underlying` is the price that the world believes in; a :class:`Flow` is everybody who trades one contract on it,
-and acts on the exchange through the market's own hand (``rest``, ``take``, ``withdraw``).  The model is a Glosten-Milgrom
-book with a Hawkes process of uninformed takers and zero-intelligence orders in between:
+An :class:`Underlying` is the price that the world believes in; a :class:`Flow` is everybody who trades one contract
+on it, and acts on the exchange through the market's own hand (``rest``, ``take``, ``withdraw``).  The model is a
+Glosten-Milgrom book with a Hawkes process of uninformed takers and zero-intelligence orders in between:
 
-* **Fair price.**  Log price: diffusion, plus two-sided exponential clumps that carry most of its variance; volatility has
-  a memory of 40 minutes and of 11 hours, and news that quickens everything for a minute.
-* **Takers.**  Self-exciting on two scales (a fifteenth of a second, four seconds); two parent orders lend them their side;
-  sizes are log-normal with a heavy tail, half of them round.  Each moves the belief a little, for 40 seconds.
-* **Informed takers** come when the book lags the fair price, and sweep it up to there: this is what a stale quote pays for.
-* **Makers** see the fair price late and blurred.  They pull what stands on the wrong side of it, queue at the touch and
-  keep one order on every rung of a ladder; none ever crosses the book, so everybody else's orders are respected.
+* **Fair price.**  Log price: diffusion, plus two-sided exponential clumps that carry most of its variance; volatility
+  has a memory of 40 minutes and of 11 hours, and news that quickens everything for a minute.
+* **Takers.**  Self-exciting on two scales (a fifteenth of a second, four seconds); two parent orders lend them their
+  side; sizes are log-normal with a heavy tail, half of them round.  Each moves the belief a little, for 40 seconds.
+* **Informed takers** come when the book lags the fair price, and sweep it up to there: this is what a stale quote
+  pays for.
+* **Makers** see the fair price late and blurred.  They pull what stands on the wrong side of it, queue at the touch
+  and keep one order on every rung of a ladder; none ever crosses the book, so everybody else's orders are respected.
 * **Random orders** come and go behind the touch; **far orders** stand on round prices out to a fifth of the price.
 
-Nothing here reads a clock or owns a generator: time comes with every call, randomness through the constructor.  The same
-generator, instruments and calls give the same history.  Distances are in basis points (bps, 0.01 %) of the price, sizes in
-US dollars' worth until :class:`Flow` turns them into contracts, times in seconds, prices in the book integer ticks.
+Nothing here reads a clock or owns a generator: time comes with every call, randomness through the constructor.  The
+same generator, instruments and calls give the same history.  Distances are in basis points (bps, 0.01 %) of the
+price, sizes in US dollars' worth until :class:`Flow` turns them into contracts, times in seconds, prices in the book
+integer ticks.
 """
-from __future__ import absolute_import
-
 import bisect
 import collections
 import math
@@ -74,8 +74,8 @@ PREMIUM_MEAN, PREMIUM_SPREAD, PREMIUM_MEMORY = .3, 7.5, 177000.     # bps of the
 class Underlying(object):
     """What the world thinks one thing is worth: ``x`` in bps of log price from its start, ``volatility`` around 1.
 
-    One that has a ``leader`` moves with it, bps by bps, quickens with it, and adds ``own`` of its own moves (1: as large
-    as the leader's).
+    One that has a ``leader`` moves with it, bps by bps, quickens with it, and adds ``own`` of its own moves (1: as
+    large as the leader's).
     """
 
     def __init__(self, profile, rng, now, leader=None, own=1.):
@@ -129,8 +129,8 @@ class Underlying(object):
 class Flow(object):
     """Everybody who trades one contract: asks to be called at ``due`` and does one thing then.
 
-    ``level`` is the price in ticks at ``underlying.x`` = 0; ``unit`` the contracts that a dollar buys; ``size`` scales all
-    sizes, for contracts in which less is traded.
+    ``level`` is the price in ticks at ``underlying.x`` = 0; ``unit`` the contracts that a dollar buys; ``size``
+    scales all sizes, for contracts in which less is traded.
     """
 
     def __init__(self, exchange, symbol, underlying, profile, rng, level, unit=1., size=1.):
@@ -153,7 +153,8 @@ class Flow(object):
         self._seen = []         # type: List[float]  # those fair prices, in ticks
         self._fair = level      # ticks, fractional
         self._hold = max(0., HOLD * level * 1e-4 - .5)
-        self._makers = [[None] * (2 * len(RUNGS)) for _ in range(MAKERS)]  # type: List[List[Any]]  # order of each rung: bids, asks
+        # the order of each rung, bids first, then asks
+        self._makers = [[None] * (2 * len(RUNGS)) for _ in range(MAKERS)]  # type: List[List[Any]]
         self._touch_sizes = [profile.touch_size * rng.lognormvariate(0, .4) for _ in range(MAKERS)]
         self._randoms = []      # type: List[Any]  # random orders, oldest first
         self._far = collections.OrderedDict()  # type: Dict[int, Any]  # price in ticks -> far order
@@ -372,14 +373,15 @@ class Flow(object):
 
     def _keep_far(self):
         # type: () -> None
-        """Stand far orders on round prices beyond the makers' ladder, out to a fifth of the price; drop those beyond."""
+        """Stand far orders on round prices from the makers' last rung to a fifth of the price; drop those beyond."""
         self._far_due = self._now + FAR_EVERY
         fair = self._fair
         step = _round_number(fair * FAR_REACH / FAR_STEPS)
-        for price in [p for p, order in self._far.items() if not order.leaves or abs(p - fair) > 1.2 * FAR_REACH * fair]:
-            order = self._far.pop(price)
-            if order.leaves:
+        for price, order in list(self._far.items()):
+            if order.leaves and abs(price - fair) > 1.2 * FAR_REACH * fair:
                 self._exchange.withdraw(order)
+            if not order.leaves:
+                del self._far[price]
         reach = int(FAR_REACH * fair / step)
         here = int(fair / step)
         for n in range(here - reach, here + reach + 2):

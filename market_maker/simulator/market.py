@@ -1,20 +1,22 @@
 """Who trades on the local exchange besides its clients: a simulated street, a still one, or a recorded one.
 
-A market is started on an exchange and then stepped through time; it acts through the market's own hand only (``rest``,
-``take``, ``withdraw``, ``reduce``, ``set_index``).  It owns no clock: whoever calls :meth:`Market.step` decides how fast
-time passes, and the history does not depend on how many steps that takes.
+A market is started on an exchange and then stepped through time; it acts through the market's own hand only
+(``rest``, ``take``, ``withdraw``, ``reduce``, ``set_index``).  It owns no clock: whoever calls :meth:`Market.step`
+decides how fast time passes, and the history does not depend on how many steps that takes.
 """
-from __future__ import absolute_import
-
 import collections
 import heapq
+import itertools
 import random
-from typing import Any, Dict, List, Optional, Sequence, Tuple, Union  # noqa: F401
+from typing import Any, Callable, Deque, Dict, List, Optional, Sequence, Set, Tuple, Union  # noqa: F401
 
 from market_maker import contracts
-from market_maker.simulator import flow
+from market_maker.simulator import feed, flow
 
-KINDS = ('simulated', 'lively', 'still')
+Seed = Union[int, random.Random, None]
+Price = Optional[float]
+
+KINDS = ('simulated', 'lively', 'still', 'replay')
 INDEX_EVERY = 1.    # seconds between two values of an index
 STILL_DOLLARS = 250000.
 
@@ -34,12 +36,14 @@ class Market(object):
 
     def start(self, exchange, now):
         # type: (Any, float) -> None
-        """Populate the books of ``exchange`` at ``now`` (Unix seconds), so that the first client sees a bid and an ask."""
+        """Populate the books of ``exchange`` at ``now`` (Unix seconds), so that the first client sees a bid and an
+        ask."""
         raise NotImplementedError
 
     def step(self, now):
         # type: (float) -> None
-        """Do everything that is due up to ``now``, each thing at its own time, and leave the exchange's clock at ``now``.
+        """Do everything that is due up to ``now``, each thing at its own time, and leave the exchange's clock at
+        ``now``.
 
         Events happen between two steps, so call this before anything else advances the exchange past them.
         """
@@ -47,16 +51,17 @@ class Market(object):
 
     @staticmethod
     def make(kind, symbols, seed=None, **options):
-        # type: (str, Sequence[str], Union[int, random.Random, None], **Any) -> Market
+        # type: (str, Sequence[str], Seed, **Any) -> Market
         """Return the market called ``kind``: see :func:`make`."""
         return make(kind, symbols, seed, **options)
 
 
 class Simulated(Market):
-    """A living market in several contracts at once, on correlated fair prices: see :mod:`market_maker.simulator.flow`.
+    """A living market in several contracts at once, on correlated fair prices: see
+    :mod:`market_maker.simulator.flow`.
 
-    ``profile`` is 'faithful', 'lively' or a :class:`flow.Profile`; ``prices`` overrides where a symbol's fair price starts
-    (default: the instrument's index price, else its mark or last price).
+    ``profile`` is 'faithful', 'lively' or a :class:`flow.Profile`; ``prices`` overrides where a symbol's fair price
+    starts (default: the instrument's index price, else its mark or last price).
     """
 
     def __init__(self, symbols, rng, profile='faithful', prices=None):
@@ -129,11 +134,13 @@ class Simulated(Market):
 
 
 class Still(Market):
-    """A street that keeps one bid and one ask and never moves: whatever is taken from it is there again at the next step.
+    """A street that keeps one bid and one ask and never moves: whatever is taken from it is there again at the next
+    step.
 
-    ``bid`` and ``ask`` are prices of the first symbol, ``size`` contracts; what is not given, and the other symbols, stand
-    one tick apart around the instrument's price with a quarter of a million dollars' worth a side.  Mark and index stand
-    at their middle.  An order of somebody else that stands across the still price when the size is renewed trades with it.
+    ``bid`` and ``ask`` are prices of the first symbol, ``size`` contracts; what is not given, and the other symbols,
+    stand one tick apart around the instrument's price with a quarter of a million dollars' worth a side.  Mark and
+    index stand at their middle.  An order of somebody else that stands across the still price when the size is
+    renewed trades with it.
     """
 
     def __init__(self, symbols, bid=None, ask=None, size=None):
@@ -156,7 +163,8 @@ class Still(Market):
             if reference in exchange.instruments:
                 exchange.set_index(reference, middle)
             exchange.set_mark(symbol, middle)
-            self._sides += [_StillSide(exchange, symbol, 'Buy', bid, size), _StillSide(exchange, symbol, 'Sell', ask, size)]
+            self._sides.append(_StillSide(exchange, symbol, 'Buy', bid, size))
+            self._sides.append(_StillSide(exchange, symbol, 'Sell', ask, size))
         self._renew()
 
     def step(self, now):
@@ -175,14 +183,17 @@ class Still(Market):
         """Return bid and ask in ticks and the size in contracts; raises ValueError when they are off the grid."""
         for price in (bid, ask):
             if price is not None and abs(price / instrument.tick - round(price / instrument.tick)) > 1e-6:
-                raise ValueError('{} is not a multiple of {}, the tick of {}'.format(price, instrument.tick, instrument.symbol))
+                raise ValueError('{} is not a multiple of {}, the tick of {}'.format(
+                    price, instrument.tick, instrument.symbol))
         if size is not None and (size <= 0 or size % instrument.lot):
             raise ValueError('size {} is not a positive multiple of {}, the lot of {}'.format(
                 size, instrument.lot, instrument.symbol))
-        if bid is None:
-            low = instrument.ticks_of(ask) - 1 if ask is not None else int(_starting_price(instrument) / instrument.tick)
-        else:
+        if bid is not None:
             low = instrument.ticks_of(bid)
+        elif ask is not None:
+            low = instrument.ticks_of(ask) - 1
+        else:
+            low = int(_starting_price(instrument) / instrument.tick)
         high = instrument.ticks_of(ask) if ask is not None else low + 1
         if size is None:
             lots = STILL_DOLLARS * _contracts_per_dollar(instrument, instrument.price_of(low)) / instrument.lot
@@ -214,12 +225,110 @@ class _StillSide(object):
             self._orders.append(order)
 
 
-def make(kind, symbols, seed=None, bid=None, ask=None, size=None, prices=None):
-    # type: (str, Sequence[str], Union[int, random.Random, None], Optional[float], Optional[float], Optional[int], Optional[Dict[str, float]]) -> Market
-    """Return a market for ``symbols`` (indices among them are left out): 'simulated', 'lively' or 'still'.
+class Replay(Market):
+    """A recorded market: quotes and trades of files, played by the rules of :mod:`market_maker.simulator.feed`.
 
-    ``seed`` is a number or a generator; None asks for a history that nobody can repeat.  Raises ValueError for an unknown
-    kind, and for options that make no sense.
+    ``data`` is a sequence of (name, lines): the name is for messages; the lines are an opened text file or a list, or
+    a function that opens one, which is called once per symbol (needed for several symbols of one file that is not in
+    order of time as a whole).  A row that cannot be used is raised as :class:`feed.BadRow` when its time comes, or
+    handed to ``report`` and skipped.
+
+    Time is recorded time: start the exchange at :attr:`begins` and its clock shows the recording's.  Started at
+    another time, everything happens by so much later or earlier.  :attr:`ended` is true after the last row.
+    """
+
+    def __init__(self, symbols, data, queue='back', report=None):
+        # type: (Sequence[str], Sequence[Tuple[str, Any]], str, Optional[Callable[[feed.BadRow], None]]) -> None
+        self._symbols = list(symbols)
+        self._queue = queue
+        sources = []
+        for name, lines in data:
+            for group in ([[symbol] for symbol in self._symbols] if callable(lines) else [self._symbols]):
+                sources.append(feed.read(name, lines() if callable(lines) else lines, group))
+        self._rows = feed.merge(sources, report)
+        self._opening = collections.OrderedDict()   # type: Dict[str, feed.Quote]  # symbol -> its first quote
+        self._waiting = collections.deque()         # type: Deque[Any]  # rows read in search of it
+        self._read_openings()
+        self.begins = self._waiting[0].time     # type: float
+        self._books = {}        # type: Dict[str, feed.RecordedBook]
+        self._middles = {}      # type: Dict[str, float]  # index -> the middle of its contract's last quote
+        self._published = {}    # type: Dict[str, float]
+        self._index_due = 0.
+        self._later = 0.        # seconds by which the exchange's clock is later than the recording's
+        self._exchange = None   # type: Any
+
+    def start(self, exchange, now):
+        # type: (Any, float) -> None
+        self._exchange = exchange
+        self._later = now - self.begins
+        for symbol, quote in self._opening.items():
+            self._books[symbol] = feed.RecordedBook(exchange, symbol, self._queue)
+            self._quote(quote)
+        self._publish(now)
+
+    def step(self, now):
+        # type: (float) -> None
+        exchange, waiting = self._exchange, self._waiting
+        while waiting:
+            row = waiting[0]
+            due = row.time + self._later
+            if due > now:
+                break
+            exchange.advance(due)
+            if isinstance(row, feed.Quote):
+                self._quote(row)
+            else:
+                self._books[row.symbol].trade(row)
+            self._publish(due)
+            waiting.popleft()
+            if not waiting:
+                waiting.extend(itertools.islice(self._rows, 1))
+        self.ended = not waiting
+        exchange.advance(now)
+
+    def _read_openings(self):
+        # type: () -> None
+        """Read up to the first quote of every symbol: it is held from the start, even where trades come before it."""
+        for row in self._rows:
+            self._waiting.append(row)
+            if isinstance(row, feed.Quote):
+                self._opening.setdefault(row.symbol, row)
+                if len(self._opening) == len(self._symbols):
+                    return
+        missing = [symbol for symbol in self._symbols if symbol not in self._opening]
+        raise ValueError('the recording has no quote of {}'.format(', '.join(missing)))
+
+    def _quote(self, quote):
+        # type: (feed.Quote) -> None
+        self._books[quote.symbol].quote(quote)
+        if quote.bid is not None and quote.ask is not None:
+            self._middles[quote.symbol] = (quote.bid + quote.ask) / 2.
+
+    def _publish(self, now):
+        # type: (float) -> None
+        """Let the indices follow the middle of their contracts, once a second at most."""
+        if now < self._index_due:
+            return
+        self._index_due = now + INDEX_EVERY
+        done = set()    # type: Set[str]
+        for symbol in self._symbols:
+            name = self._exchange.instruments[symbol].row.get('referenceSymbol')
+            price = self._middles.get(symbol)
+            if name in self._exchange.instruments and name not in done and price:
+                done.add(name)
+                if price != self._published.get(name):
+                    self._published[name] = price
+                    self._exchange.set_index(name, price)
+
+
+def make(kind, symbols, seed=None, bid=None, ask=None, size=None, prices=None, data=(), queue='back', report=None):
+    # type: (str, Sequence[str], Seed, Price, Price, Optional[int], Optional[Dict[str, float]], Any, str, Any) -> Market
+    """Return a market for ``symbols`` (indices among them are left out): 'simulated', 'lively', 'still' or 'replay'.
+
+    ``seed`` (simulated, lively) is a number or a generator; None asks for a history that nobody can repeat.  ``bid``,
+    ``ask``, ``size`` are those of :class:`Still`, ``prices`` those of :class:`Simulated`, ``data``, ``queue`` and
+    ``report`` those of :class:`Replay`.  How fast a recording plays is the business of whoever steps the market.
+    Raises ValueError for an unknown kind, for options that make no sense, and for a recording that cannot be used.
     """
     traded = [symbol for symbol in symbols if not symbol.startswith('.')]
     if not traded:
@@ -229,6 +338,10 @@ def make(kind, symbols, seed=None, bid=None, ask=None, size=None, prices=None):
         return Simulated(traded, rng, 'lively' if kind == 'lively' else 'faithful', prices)
     if kind == 'still':
         return Still(traded, bid, ask, size)
+    if kind == 'replay':
+        if not data:
+            raise ValueError('a replay needs the files of a recording')
+        return Replay(traded, data, queue, report)
     raise ValueError('{!r} is no kind of market; take one of {}'.format(kind, ', '.join(KINDS)))
 
 
