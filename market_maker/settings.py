@@ -69,7 +69,8 @@ class Settings(dict):
         # type: () -> str
         self._load()
         shown = sorted((str(name), value) for name, value in dict.items(self) if str(name).isupper())
-        return '<settings: {}>'.format(', '.join('{}={}'.format(name, settings_rules.shown(name, value)) for name, value in shown))
+        words = ', '.join('{}={}'.format(name, settings_rules.shown(name, value)) for name, value in shown)
+        return '<settings: {}>'.format(words)
 
     @contextlib.contextmanager
     def override(self, **values):
@@ -190,8 +191,8 @@ def command_line() -> CommandLine:
 def import_path(fullpath: str) -> types.ModuleType:
     """Run the Python file at that path (with or without ``.py``) and return it as a module, named after the file.
 
-    A plain ``import`` of that name finds the same module afterwards.  Raise SettingsError with file and line when it
-    cannot be read or run.
+    It may import what lies beside it.  A plain ``import`` of its name finds the same module afterwards.  Raise
+    SettingsError with file and line when it cannot be read or run.
     """
     path = os.path.abspath(fullpath if fullpath.endswith('.py') else fullpath + '.py')
     name = os.path.splitext(os.path.basename(path))[0]
@@ -204,6 +205,7 @@ def import_path(fullpath: str) -> types.ModuleType:
         module.__file__ = path
     if known is None:
         sys.modules[name] = module
+    sys.path.insert(0, os.path.dirname(path))
     try:
         exec(code, module.__dict__)
     except Exception as error:
@@ -213,6 +215,9 @@ def import_path(fullpath: str) -> types.ModuleType:
             raise
         raise SettingsError('{}: {}: {}'.format(
             _place(path, _line_in(path, error)), type(error).__name__, _one_line(error)))
+    finally:
+        if os.path.dirname(path) in sys.path:
+            sys.path.remove(os.path.dirname(path))
     return module
 
 
@@ -302,8 +307,8 @@ def _warn_readable(names, path):
 def validate(values: Any = None, strict: bool = True) -> None:
     """Check type, range and sense of every setting before anything connects.
 
-    ``strict`` is for the built-in strategy, see ``settings_rules.check``.  Log what is only odd; raise SettingsError with a
-    line for each fault, which names the file, the setting, its value and what is wanted.
+    ``strict`` is for the built-in strategy, see ``settings_rules.check``.  Log what is only odd; raise SettingsError
+    with a line for each fault, which names the file, the setting, its value and what is wanted.
     """
     values = settings if values is None else values
     origins = values._state.origins if isinstance(values, Settings) else {}

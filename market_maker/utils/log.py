@@ -39,6 +39,14 @@ def under(module: str, name: str = 'root') -> 'ModuleLogger':
     return ModuleLogger(logging.getLogger(name), module)
 
 
+def to_files(module: str, message: str) -> None:
+    """Append an ERROR line to the log files only: for what the terminal gets in another form."""
+    logger = logging.getLogger('root')
+    for handler in logger.handlers:
+        if isinstance(handler, LogFile):
+            handler.handle(_record(logger, logging.ERROR, module, message, ()))
+
+
 class ModuleLogger(object):
     """Logs for another module: same logger, same levels, but the record names ``module`` as its origin."""
 
@@ -85,9 +93,7 @@ class ModuleLogger(object):
             return
         if exc_info is True:
             exc_info = sys.exc_info()
-        record = self.logger.makeRecord(self.logger.name, level, self.module + '.py', 0, message, args, exc_info)
-        record.module = self.module
-        self.logger.handle(record)
+        self.logger.handle(_record(self.logger, level, self.module, message, args, exc_info))
 
 
 class LogFile(logging.handlers.RotatingFileHandler):
@@ -102,6 +108,13 @@ class LogFile(logging.handlers.RotatingFileHandler):
             self.failed = True
             reason = sys.exc_info()[1]
             sys.stderr.write('LOG_FILE {!r} can no longer be written: {}\n'.format(self.baseFilename, reason))
+
+
+def _record(logger, level, module, message, args, exc_info=None):
+    # type: (logging.Logger, int, str, str, Any, Any) -> logging.LogRecord
+    record = logger.makeRecord(logger.name, level, module + '.py', 0, message, args, exc_info)
+    record.module = module
+    return record
 
 
 def _add_file(logger, path):
