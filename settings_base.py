@@ -1,7 +1,7 @@
 """Every setting of the market maker: its default, its unit and what it does.
 
-``settings.py`` in your project begins as a copy of this page: change the values there.  ``settings-XBTUSD.py`` beside it
-overrides it for one symbol.  Fractions are fractions: 0.01 is 1 %.
+``settings.py`` in your project begins as a copy of this page: change the values there.  ``settings-XBTUSD.py`` beside
+it overrides it for one symbol.  Fractions are fractions: 0.01 is 1 %.
 """
 import logging
 from os.path import join

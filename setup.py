@@ -44,14 +44,13 @@ SPEED = ['orjson; python_version >= "3.8"']
 TEST = [
     'pytest',
     'pytest-cov',
-    'pytest-timeout',
     'hypothesis',
     'ruff; python_version >= "3.9"',
     'mypy; python_version >= "3.9"',
     'types-requests; python_version >= "3.9"',
     'vermin; python_version >= "3.9"',
 ]
-DOCS = ['mkdocs; python_version >= "3.9"']
+DOCS = ['sphinx; python_version >= "3.9"', 'myst-parser; python_version >= "3.9"']
 
 setup(
     name='bitmex-market-maker',

@@ -17,16 +17,15 @@ from market_maker.utils.constants import VERSION
 
 COMMANDS = ('setup', 'demo', 'testnet')  # besides `run`, which is what happens without a command
 
-EXIT_INTERRUPTED = 130  # Ctrl-C in a command that was not meant to be ended that way
-EXIT_BROKEN_PIPE = 1
+EXIT_FAILURE = 1  # as in utils/errors.py, which is too heavy to import here
+EXIT_USAGE = 2
 
 EXIT_CODES = """exit codes:
-  0    the run ended as asked: Ctrl-C, SIGTERM, or its time was up
-  1    an error that the run could not survive
-  2    settings, arguments or files are not usable; nothing was connected
-  3    the exchange refuses the API key
-  4    the exchange cannot be reached, or its data did not come
-  130  interrupted before there was anything to end
+  0  the run ended as asked: Ctrl-C, SIGTERM, or its time was up
+  1  an error that the run could not survive
+  2  settings, arguments or files are not usable; nothing was connected
+  3  the exchange refuses the API key
+  4  the exchange cannot be reached, or its data did not come
 """
 
 SYMBOL_SHAPE = re.compile(r'\.?[A-Za-z0-9_]{2,30}\Z')
@@ -34,7 +33,7 @@ SYMBOL_SHAPE = re.compile(r'\.?[A-Za-z0-9_]{2,30}\Z')
 
 class UsageError(Exception):
     """The arguments cannot be used; the text is one line and names the way out."""
-    exit_code = 2
+    exit_code = EXIT_USAGE
 
 
 class Parser(argparse.ArgumentParser):
@@ -57,13 +56,13 @@ def main(argv: Optional[List[str]] = None, installed: Optional[str] = None) -> i
         return _main(arguments, installed)
     except KeyboardInterrupt:
         _complain('interrupted')
-        return EXIT_INTERRUPTED
+        return EXIT_FAILURE
     except BrokenPipeError:
         sys.stdout = open(os.devnull, 'w')  # or the interpreter complains once more when it flushes at its end
-        return EXIT_BROKEN_PIPE
+        return EXIT_FAILURE
     except SyntaxError as error:  # in a strategy, or in a project's copy that its owner has edited
         _complain('{}:{}: {}: {}'.format(error.filename, error.lineno, error.msg, (error.text or '').strip()))
-        return UsageError.exit_code
+        return EXIT_USAGE
     except Exception as error:
         # Known by its exit code, not by its class: the error tree needs requests, and this must stay cheap to import.
         exit_code = getattr(error, 'exit_code', None)

@@ -13,7 +13,7 @@ from typing import Any, Optional  # noqa: F401
 from market_maker.commands.setup import scaffold
 from market_maker.utils.errors import SettingsError
 
-HELP = 'Watch the bot at work for a while: a temporary project on a lively local market. Leaves nothing behind.'
+HELP = 'Watch the bot at work: a temporary project on a lively local market. Leaves nothing behind.'
 EXAMPLES = """
 marketmaker demo                 until Ctrl-C
 marketmaker demo --seconds 20    for twenty seconds
@@ -21,7 +21,7 @@ marketmaker demo --seconds 20    for twenty seconds
 
 GRACE = 20.0  # seconds that the bot has for cancelling its orders and its summary before it is killed
 
-# A port of its own, so that a demo beside a running bot disturbs nothing, and a market whose history is known to be good.
+# A port of its own: a demo beside a running bot disturbs nothing. And a market whose history is known to be a good one.
 DEMO_BLOCK = '''
 BASE_URL = "http://127.0.0.1:{port}/api/v1/"
 LOCAL_SEED = 7

@@ -1,0 +1,55 @@
+"""What every test gets: a world without the developer's command line, keys and settings, and an end when it hangs."""
+import faulthandler
+import os
+import sys
+
+import pytest
+
+from market_maker.utils.clock import ManualClock
+
+DEADLINE = 180  # seconds for one test; then every thread's stack is printed and the run ends
+
+_state = {}  # 'stderr': the real one, for pytest replaces it while a test runs
+
+
+def pytest_configure(config):
+    """Keep the real stderr for the watchdog."""
+    _state['stderr'] = os.fdopen(os.dup(2), 'w')
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_protocol(item):
+    """End the whole run when one test hangs: a hanging test is a bug, and a run without an end tells nothing."""
+    faulthandler.dump_traceback_later(DEADLINE, exit=True, file=_state['stderr'])
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+@pytest.fixture(autouse=True)
+def own_world(monkeypatch):
+    """Give each test an empty command line, no keys in the environment, and settings that nobody touched before."""
+    monkeypatch.setattr(sys, 'argv', ['pytest'])
+    for name in ('BITMEX_API_KEY', 'BITMEX_API_SECRET', 'BITMEX_BASE_URL'):
+        monkeypatch.delenv(name, raising=False)
+    yield
+    settings = sys.modules.get('market_maker.settings')
+    if settings is not None:
+        settings.forget()
+
+
+@pytest.fixture
+def clock():
+    """A clock that only the test moves."""
+    return ManualClock()
+
+
+@pytest.fixture(scope='session')
+def recordings():
+    """The folder of recorded traffic, which the environment variable RECORDINGS names."""
+    folder = os.environ.get('RECORDINGS')
+    if not folder:
+        pytest.skip('RECORDINGS names no folder of recorded traffic')
+    assert os.path.isdir(folder), 'RECORDINGS names {!r}, which is no folder'.format(folder)
+    return folder
