@@ -7,5 +7,5 @@ a settings_base.py of its own.
 import os as _os
 import runpy as _runpy
 
-_PAGE = _os.path.join(_os.path.dirname(_os.path.dirname(_os.path.abspath(__file__))), 'settings_base.py')
-globals().update((name, value) for name, value in _runpy.run_path(_PAGE).items() if not name.startswith('_'))
+_page = _os.path.join(_os.path.dirname(_os.path.dirname(_os.path.abspath(__file__))), 'settings_base.py')
+globals().update((name, value) for name, value in _runpy.run_path(_page).items() if not name.startswith('_'))
