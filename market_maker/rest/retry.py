@@ -353,3 +353,11 @@ def _same(one, other):
         return math.isclose(float(one), float(other), rel_tol=1e-12)
     except (TypeError, ValueError):
         return False
+
+
+def unix_time(timestamp: Optional[str]) -> float:
+    """Return Unix seconds of '2024-11-24T08:26:22.356Z'; infinity where there is none, so that a row without a time counts as new."""
+    match = re.match(r'(\d+)-(\d+)-(\d+)T(\d+):(\d+):(\d+)(\.\d+)?Z$', timestamp or '')
+    if not match:
+        return math.inf
+    return timegm(tuple(int(part) for part in match.groups()[:6]) + (0, 0, 0)) + float(match.group(7) or 0)

@@ -133,13 +133,7 @@ class Transport(object):
         self._api_secret = checked(api_secret, 'API_SECRET')
         self._proxies = {} if is_loopback(parts.hostname) else get_environ_proxies(self._root + '/')  # type: Mapping[str, str]
         self._verify = os.environ.get('REQUESTS_CA_BUNDLE') or os.environ.get('CURL_CA_BUNDLE') or True  # type: Union[str, bool]
-        self._headers = {
-            'Host': parts.netloc.rpartition('@')[2],
-            'User-Agent': 'bitmex-market-maker/' + VERSION,
-            'Accept': 'application/json',
-            'Accept-Encoding': 'gzip, deflate',
-            'Connection': 'keep-alive',
-        }
+        self._headers = {'User-Agent': 'bitmex-market-maker/' + VERSION, 'Accept-Encoding': 'gzip, deflate'}
         self._local = threading.local()    # .session: this thread's requests.Session
         self._sessions = []  # type: List[requests.Session]   # all of them, so that close() reaches those of other threads
         self._lock = threading.Lock()

@@ -1,0 +1,27 @@
+"""The names (clOrdIDs) that our orders go by.  Pure: randomness is handed in.
+
+A name is the bot's prefix and 22 characters: 16 random bytes in base64 without its padding, in the ordinary alphabet (letters, digits,
+'+' and '/'), as in BitMEX's published signature example.  That alphabet lacks '_' and '-', so the end of a prefix such as ``mm_bitmex_``
+is never mistaken for the start of the random part; where '/' and '+' go into a query, they are percent-encoded.
+"""
+from __future__ import absolute_import
+
+import base64
+import uuid
+from typing import Any
+
+from market_maker.utils.constants import ORDERID_PREFIX_LIMIT
+from market_maker.utils.errors import SettingsError
+
+
+def new_name(prefix: str, rng: Any) -> str:
+    """Return a name that was never used before; ``rng`` is a random.Random (or SystemRandom)."""
+    token = uuid.UUID(int=rng.getrandbits(128), version=4).bytes
+    return prefix + base64.b64encode(token).decode('ascii').rstrip('=')
+
+
+def checked_prefix(prefix: str) -> str:
+    """Return the prefix; raise SettingsError for one that leaves no room for the 22 characters (36 is BitMEX's limit)."""
+    if len(prefix) > ORDERID_PREFIX_LIMIT:
+        raise SettingsError('ORDERID_PREFIX {!r} has {} characters; {} is the most'.format(prefix, len(prefix), ORDERID_PREFIX_LIMIT))
+    return prefix
