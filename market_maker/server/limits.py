@@ -1,10 +1,9 @@
 """How many requests and connections a client may make: BitMEX's token buckets.
 
-Pure: time is handed in as Unix seconds, and nothing here waits, sends or logs.  Source: BitMEX, "Using the BitMEX REST API",
-limits; the names of the headers and the wording of the refusals are the recorded ones.
-"""
+Pure: time is handed in as Unix seconds, and nothing here waits, sends or logs.  Source: BitMEX, "Using the BitMEX REST
+API", limits; the names of the headers and the wording of the refusals are the recorded ones. """
 import math
-from typing import Dict, NamedTuple, Optional, Tuple
+from typing import Dict, NamedTuple, Optional, Tuple  # noqa: F401
 
 MINUTE_LIMIT = 120            # requests a minute of one account, all its keys together
 MINUTE_LIMIT_UNSIGNED = 30    # requests a minute of one address without a key
@@ -19,9 +18,10 @@ ORDER_ROUTES = frozenset([
 FORGIVEN_ROUTES = frozenset([('DELETE', '/order'), ('DELETE', '/order/all'), ('POST', '/user/logout')])
 
 _MOST_BUCKETS = 4096          # full buckets are forgotten beyond this many, for they say nothing
-ROUNDING = 1e-5              # a Unix time in a float is good to a quarter of a microsecond; a token short by that is there
+ROUNDING = 1e-5               # tokens; a Unix time in a float is good to a quarter of a microsecond
 
-Verdict = NamedTuple('Verdict', [('allowed', bool), ('headers', Dict[str, str]), ('retry_after', int), ('message', str)])
+Verdict = NamedTuple('Verdict',
+                     [('allowed', bool), ('headers', Dict[str, str]), ('retry_after', int), ('message', str)])
 Verdict.__doc__ = """What a limiter says to one request.
 
 ``headers`` go on the answer in either case; ``retry_after`` (whole seconds) and ``message`` count when not ``allowed``.
@@ -69,8 +69,8 @@ class Bucket(object):
 class Limits(object):
     """All buckets of one exchange.
 
-    With ``enabled`` False nothing is ever refused and the headers show full buckets, for clients read them all the same.
-    """
+    With ``enabled`` False nothing is ever refused and the headers show full buckets, for clients read them all the
+    same. """
 
     def __init__(self, enabled: bool = True, minute: int = MINUTE_LIMIT, minute_unsigned: int = MINUTE_LIMIT_UNSIGNED,
                  second: int = SECOND_LIMIT, connections: int = CONNECTION_LIMIT) -> None:
@@ -100,9 +100,8 @@ class Limits(object):
     def request(self, verb: str, path: str, account_id: Optional[object], address: str, now: float) -> Verdict:
         """Charge one REST request and say whether it may pass.
 
-        ``path`` has neither ``/api/v1`` nor a query; ``account_id`` is None for an unsigned request, which is counted by
-        ``address``.  A request that is refused costs nothing.
-        """
+        ``path`` has neither ``/api/v1`` nor a query; ``account_id`` is None for an unsigned request, which is counted
+        by ``address``.  A request that is refused costs nothing. """
         per_minute = self._minute if account_id is not None else self._minute_unsigned
         per_second = (verb, path) in ORDER_ROUTES
         if not self.enabled:

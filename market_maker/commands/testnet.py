@@ -1,0 +1,266 @@
+"""``marketmaker testnet``: the local exchange in the foreground, or as the child of a bot that needed one.
+
+The server, which needs the ``testnet`` extra, is fetched when the command runs: its help must work without.
+"""
+from __future__ import absolute_import, print_function
+
+import argparse
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+from typing import Any, Dict, List, Optional, Tuple  # noqa: F401
+
+from market_maker import local
+from market_maker.utils import log
+from market_maker.utils.constants import LOCAL_PORT
+from market_maker.utils.errors import EXIT_OK, SettingsError
+
+HELP = 'Run the local exchange: BitMEX on this machine, with a market to trade against. Needs the testnet extra.'
+EXAMPLES = """
+marketmaker testnet
+marketmaker testnet --market lively --seed 7
+marketmaker testnet --market still --symbol XBTUSD --bid 60000 --ask 60000.1
+marketmaker testnet --market replay --data quotes.csv trades.csv --speed 10 --no-rate-limits
+marketmaker testnet --account mykey:mysecret --account @accounts.json
+"""
+
+MARKETS = ('simulated', 'lively', 'still', 'replay')
+QUEUES = ('back', 'front', 'proportional')
+LOOK = 0.05             # seconds between two looks at whether anybody still needs a child
+RESTART_GRACE = 2.0     # seconds for a starter that vanished without goodbye: a bot that restarts itself does
+GUEST_GRACE = 5.0       # seconds for another process that has shaken hands and is about to connect
+
+logger = logging.getLogger('root')
+
+
+def add_arguments(parser: Any) -> None:
+    """Add the command's options."""
+    add = parser.add_argument
+    add('--host', default='127.0.0.1', help='address to listen on (default: %(default)s, this machine only)')
+    add('--port', type=int, default=LOCAL_PORT, help='port to listen on; 0 takes a free one (default: %(default)s)')
+    add('--symbol', metavar='S', nargs='+', action='append', default=[], help='trade these instruments only')
+    add('--market', choices=MARKETS, default='simulated',
+        help='who trades besides you: simulated (default), lively (the same in fast motion), '
+             'still (a fixed bid and ask), replay (a recording)')
+    add('--bid', type=float, help='still: the bid of the first symbol')
+    add('--ask', type=float, help='still: the ask of the first symbol')
+    add('--data', metavar='PATH', nargs='+', action='append', default=[],
+        help="replay: BitMEX's CSV files of quotes and trades, also gzipped")
+    add('--queue',
+        choices=QUEUES, default='back', help='replay: where in the queue your orders stand (default: %(default)s)')
+    add('--speed', type=float, default=1.0, help='how fast time passes (default: %(default)s)')
+    add('--seed', type=int, help='same seed, same market (default: a new one each time)')
+    add('--account', metavar='KEY:SECRET|@FILE', action='append', default=[],
+        help='an account, or a JSON file with one or a list of them (key, secret, balance, positions, permissions); '
+             'without this option anybody on this machine may open accounts')
+    add('--fees', metavar='MAKER,TAKER', help='fees of all contracts as fractions, for example -0.0001,0.0005')
+    add('--no-rate-limits', action='store_true', help='never answer 429')
+    add('--attached', action='store_true', help=argparse.SUPPRESS)
+
+
+def main(args: Any) -> int:
+    """Serve until SIGINT or SIGTERM (or, attached, until nobody needs the exchange) and return the exit code."""
+    options = _options(args)
+    local.need_extra()
+    from market_maker.server import local_exchange
+    log.setup_custom_logger('root', logging.WARNING if args.attached else logging.INFO)
+    lifeline = None
+    if args.attached:
+        lifeline = Lifeline(sys.stdin.buffer)
+        if lifeline.starter is None:
+            return EXIT_OK
+        options['people'] = [lifeline.starter]
+    if not options['people']:
+        options['people'] = [{'key': local.LOCAL_API_KEY, 'secret': local.LOCAL_API_SECRET}]
+    server = local_exchange.assemble(args.market, **options)
+    try:
+        asyncio.run(_serve(server, lifeline, None if args.attached else args))
+    except (ValueError, OSError) as error:
+        # A row that cannot be used in the middle of a recording.  Whatever else breaks is a fault of ours and deserves
+        # its traceback.
+        if args.market != 'replay':
+            raise
+        raise SettingsError(str(error))
+    return EXIT_OK
+
+
+async def _serve(server, lifeline, args):
+    # type: (Any, Optional[Lifeline], Any) -> None
+    try:
+        await server.start()
+        _stop_on_signals(server.stop)
+        if lifeline is not None:
+            lifeline.watch(server)
+        else:
+            print('\n'.join(greeting(server, args)), flush=True)
+        await server.wait()
+    finally:
+        await server.close()
+    if args is not None:
+        print('The local exchange has ended.', flush=True)
+
+
+def _stop_on_signals(stop):
+    # type: (Any) -> None
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        try:
+            loop.add_signal_handler(number, stop)
+        except NotImplementedError:  # Windows
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(stop))
+
+
+def greeting(server: Any, args: Any) -> List[str]:
+    """Return the lines that tell the user where the exchange is, with which key, and how to go on."""
+    traded = [symbol for symbol in server.exchange.instruments if not symbol.startswith('.')]
+    lines = ['Local exchange at {} (WebSocket {}).'.format(server.url, server.ws_url),
+             'Market: {}{}; {}.'.format(args.market, _details(server, args), ', '.join(traded))]
+    if args.account:
+        lines.append('Accounts: those of --account; no others.')
+    else:
+        lines += ['API_KEY = "{}"'.format(local.LOCAL_API_KEY), 'API_SECRET = "{}"'.format(local.LOCAL_API_SECRET),
+                  'Any other key and secret of your choice gets an account of its own from `marketmaker`.']
+    if args.host not in ('127.0.0.1', '::1', 'localhost'):
+        lines.append('Whoever can reach {} can trade here.'.format(args.host))
+    return lines + ['Try, in another terminal:',
+                    '  curl "{}quote?symbol={}&count=1&reverse=true"'.format(server.url, traded[0]),
+                    '  BITMEX_BASE_URL={} marketmaker {}'.format(server.url, traded[0]),
+                    'Ctrl-C ends it.']
+
+
+def _details(server, args):
+    # type: (Any, Any) -> str
+    if args.market in ('simulated', 'lively'):
+        return ', seed {}'.format(server.seed)
+    if args.market == 'replay':
+        from market_maker.simulator.timestamps import iso
+        return ' from {} at {:g}x, queue {}'.format(iso(server.pace.start), args.speed, args.queue)
+    return ''
+
+
+# Arguments
+
+def _options(args):
+    # type: (Any) -> Dict[str, Any]
+    """Return the arguments of ``assemble``; raise SettingsError for what cannot be used."""
+    if not 0 <= args.port <= 65535:
+        raise SettingsError('--port {} is no port: take 1024 to 65535, or 0 for any free one'.format(args.port))
+    data = [path for group in args.data for path in group]
+    for name, value in (('--bid', args.bid), ('--ask', args.ask)):
+        if value is not None and args.market != 'still':
+            raise SettingsError('{} {:g} is of use with --market still only'.format(name, value))
+    if data and args.market != 'replay':
+        raise SettingsError('--data {} is of use with --market replay only'.format(data[0]))
+    if args.market == 'replay' and not data:
+        raise SettingsError('--market replay needs the files of a recording: --data QUOTES.csv TRADES.csv')
+    people = [description for word in args.account for description in _people(word)]
+    return {'symbols': [symbol for group in args.symbol for symbol in group], 'seed': args.seed, 'bid': args.bid,
+            'ask': args.ask,
+            'data': data, 'queue': args.queue, 'speed': args.speed, 'fees': _fees(args.fees), 'people': people,
+            'closed_accounts': bool(people), 'rate_limits': not args.no_rate_limits, 'host': args.host,
+            'port': args.port}
+
+
+def _fees(text):
+    # type: (Optional[str]) -> Optional[Tuple[float, float]]
+    if text is None:
+        return None
+    try:
+        maker, taker = [float(number) for number in text.split(',')]
+    except ValueError:
+        raise SettingsError('--fees {}: give maker and taker fee as fractions, for example -0.0001,0.0005'.format(text))
+    if not (abs(maker) < 0.1 and abs(taker) < 0.1):
+        raise SettingsError('--fees {}: a fee is a fraction of the value, 0.0005 is 0.05 %; these are 10 % or more'
+                            .format(text))
+    return maker, taker
+
+
+def _people(word):
+    # type: (str) -> List[Dict[str, Any]]
+    """Return the accounts that one --account describes."""
+    if not word.startswith('@'):
+        key, colon, secret = word.partition(':')
+        if not (key and colon and secret):
+            raise SettingsError('--account {}...: give KEY:SECRET or @FILE'.format(word[:4]))
+        return [{'key': key, 'secret': secret}]
+    path = word[1:]
+    try:
+        with open(path, encoding='utf-8') as file:
+            described = json.load(file)
+    except OSError as error:
+        raise SettingsError('--account {}: {}'.format(path, error.strerror))
+    except ValueError as error:
+        raise SettingsError('--account {}: not JSON: {}'.format(path, error))
+    described = described if isinstance(described, list) else [described]
+    if not described:
+        raise SettingsError('--account {}: describes no account'.format(path))
+    return described
+
+
+# As a child
+
+class Lifeline(object):
+    """The pipe from the process that started this one: first a line with its key, then silence, in the end a goodbye or
+    just the end.
+
+    ``starter`` describes its account; None when it is gone before it said a word.
+    """
+
+    def __init__(self, pipe: Any) -> None:
+        self._pipe = pipe
+        self._goodbye = False
+        self._token = ''
+        self.starter = None  # type: Optional[Dict[str, Any]]
+        line = pipe.readline()
+        if line:
+            try:
+                words = json.loads(line.decode('utf-8'))
+                self.starter = {'key': words['key'], 'secret': words['secret']}
+                self._token = str(words.get('token', ''))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                raise SettingsError('--attached is for processes that hand an account through the pipe; leave it out')
+
+    def watch(self, server: Any) -> None:
+        """From now on stop ``server`` when the starter is gone and nobody else needs it; called in the server's event
+        loop.
+        """
+        loop = asyncio.get_running_loop()
+        gone = loop.create_future()
+        self._task = loop.create_task(self._wait(server, gone))
+
+        def read() -> None:
+            # os.read, for a buffered read would wait for more than there is.
+            while True:
+                words = os.read(self._pipe.fileno(), 4096)
+                if not words:
+                    break
+                self._goodbye = self._goodbye or local.GOODBYE in words
+            try:
+                loop.call_soon_threadsafe(gone.set_result, None)
+            except RuntimeError:
+                # The loop has been closed by a signal: nothing is left to stop.
+                return
+        threading.Thread(target=read, name='lifeline', daemon=True).start()
+
+    async def _wait(self, server, gone):
+        # type: (Any, Any) -> None
+        await gone
+        loop = asyncio.get_running_loop()
+        since = loop.time()
+        while not self.is_over(server, since, loop.time()):
+            await asyncio.sleep(LOOK)
+        server.stop()
+
+    def is_over(self, server: Any, since: float, now: float) -> bool:
+        """Return whether nobody needs the exchange any more, the starter having gone at ``since`` (times of the loop's
+        clock).
+        """
+        if server.connections:
+            return False
+        if not self._goodbye and now - max(since, server.last_request) < RESTART_GRACE:
+            return False
+        return all(now - seen > GUEST_GRACE for token, seen in server.guests.items() if token != self._token)

@@ -1,0 +1,416 @@
+"""The local exchange as a process sees it: engine, market, REST and WebSocket on one port, and the task that lets time
+pass.
+
+Everything runs in one event loop and touches the exchange only between two awaits, so there is no lock.  ``running``
+puts such a loop into a thread of its own, for tests and for whoever wants an exchange inside his own process. """
+import asyncio
+import concurrent.futures
+import contextlib
+import errno
+import gzip
+import hmac
+import io
+import logging
+import os
+import random
+import threading
+import uuid
+from difflib import get_close_matches
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple  # noqa: F401
+
+from aiohttp import web
+
+from market_maker import local
+from market_maker.server import accounts, rest
+from market_maker.server.limits import Limits
+from market_maker.server.realtime import Hub, Realtime
+from market_maker.simulator import instruments, market
+from market_maker.simulator.api import Api
+from market_maker.simulator.exchange import Exchange, Refusal
+from market_maker.simulator.timestamps import iso
+from market_maker.utils.clock import REAL, Clock
+from market_maker.utils.constants import VERSION
+from market_maker.utils.errors import LocalExchangeError, SettingsError
+
+logger = logging.getLogger('root')
+
+TICK = 0.02            # seconds of wall time between two looks at what is due
+LONGEST_STEP = 1.0     # seconds of exchange time after which clients are served again, however much is due
+KEEP_ALIVE = 90        # seconds that an idle HTTP connection is kept (BitMEX, keep-alive)
+SOCKETS = ('/realtime', '/realtimePlatform')
+
+
+class Pace(object):
+    """Maps the time of the machine to the time of the exchange: the same, or recorded time at some speed."""
+
+    def __init__(self, clock: Clock, start: Optional[float] = None, speed: float = 1.0) -> None:
+        self._clock = clock
+        self._began = clock.time()
+        self.start = self._began if start is None else start   # Unix seconds of exchange time
+        self.speed = speed
+
+    def wall(self) -> float:
+        """Return the machine's Unix time, which limits and expiries are held against."""
+        return self._clock.time()
+
+    def now(self) -> float:
+        """Return the Unix time that the exchange should have."""
+        return self.start + (self._clock.time() - self._began) * self.speed
+
+
+class LocalExchange(object):
+    """An exchange with its market, served on one port.
+
+    ``await start()``, then ``await wait()`` until somebody calls ``stop()`` or the exchange fails; ``await close()`` in
+    any case. Everything but the constructor belongs to the event loop's thread.  ``closed_accounts`` refuses new
+    accounts by request. """
+
+    def __init__(self, exchange: Any, street: Any, pace: Pace, host: str = '127.0.0.1', port: int = 0,
+                 limits: Optional[Limits] = None,
+                 kind: str = '', closed_accounts: bool = False) -> None:
+        self.exchange = exchange
+        self.market = street
+        self.pace = pace
+        self.host = host
+        self.port = port
+        self.kind = kind
+        self.seed = None          # type: Optional[int]  # what the market was drawn from
+        self.instance = str(uuid.uuid4())
+        self.limits = limits or Limits()
+        self.api = Api(exchange)
+        self.hub = Hub(exchange, self.api, self.limits, pace.wall, self.advance)
+        self.rest = rest.Rest(self.api, self.limits, pace.wall, self.advance, self.hub.flush)
+        self.realtime = Realtime(self.hub, self.limits, pace.wall, self.advance)
+        self.closed_accounts = closed_accounts
+        self.guests = {}          # type: Dict[str, float]  # token of a process that shook hands -> when, on the loop's clock
+        self.last_request = 0.0   # when the last request or connection ended, on the loop's clock
+        self._server = None       # type: Any
+        self._listener = None     # type: Any
+        self._ticker = None       # type: Any
+        self._ended = None        # type: Any
+
+    @property
+    def base(self) -> str:
+        """Return ``http://host:port`` of the listening socket."""
+        return 'http://{}:{}'.format('[{}]'.format(self.host) if ':' in self.host else self.host, self.port)
+
+    @property
+    def url(self) -> str:
+        """Return what goes into BASE_URL."""
+        return self.base + rest.BASE + '/'
+
+    @property
+    def ws_url(self) -> str:
+        """Return the address of the WebSocket."""
+        return 'ws' + self.base[len('http'):] + '/realtime'
+
+    @property
+    def connections(self) -> int:
+        """Return how many clients are connected, idle kept-alive ones included."""
+        return len(self._server.connections) if self._server is not None else 0
+
+    async def start(self) -> None:
+        """Fill the books and listen; raise LocalExchangeError when the port cannot be had, OSError's reason in its
+        text.
+        """
+        loop = asyncio.get_running_loop()
+        self._ended = loop.create_future()
+        self._server = web.Server(self._serve, keepalive_timeout=KEEP_ALIVE, access_log=None)
+        try:
+            self._listener = await loop.create_server(self._server, self.host, self.port)
+        except OSError as error:
+            raise LocalExchangeError(_why_not_listening(self.host, self.port, error)) from error
+        self.port = self._listener.sockets[0].getsockname()[1]
+        self.market.start(self.exchange, self.exchange.now)
+        self.exchange.drain()
+        self._ticker = loop.create_task(self._tick())
+
+    async def wait(self) -> None:
+        """Return when ``stop`` was called; raise what broke the market, when something did."""
+        await self._ended
+
+    def stop(self) -> None:
+        """End ``wait``; may be called twice."""
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(None)
+
+    async def close(self) -> None:
+        """Close the port and every connection; may be called twice."""
+        if self._ticker is not None:
+            self._ticker.cancel()
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        for session in list(self.hub.sessions):
+            session.close()
+        if self._server is not None:
+            await self._server.shutdown(0.5)
+
+    # Time
+
+    def advance(self) -> float:
+        """Let happen what is due, a second of exchange time at most, and return the exchange's time."""
+        exchange = self.exchange
+        self.market.step(max(exchange.now, min(self.pace.now(), exchange.now + LONGEST_STEP)))
+        return exchange.now  # type: ignore[no-any-return]
+
+    async def _tick(self) -> None:
+        try:
+            while True:
+                await asyncio.sleep(TICK)
+                while self.exchange.now < self.pace.now():
+                    self.advance()
+                    self.hub.flush()
+                    await asyncio.sleep(0)
+        except Exception as error:
+            # The outer edge of the market: what it left behind cannot be trusted, so the exchange ends rather than go
+            # on.
+            logger.exception('The market of the local exchange failed.')
+            if not self._ended.done():
+                self._ended.set_exception(error)
+
+    # HTTP
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        target = request.raw_path
+        if not target.startswith('/'):
+            # A proxy's form of the request line, http://host/path: what is signed is the path.
+            target = '/' + target.partition('://')[2].partition('/')[2]
+        path, _, query = target.partition('?')
+        try:
+            if path.startswith(rest.BASE + '/'):
+                return await self.rest.handle(request, target)
+            if path in SOCKETS:
+                return await self.realtime.handle(request, rest.query_of(query))
+            if path == local.HANDSHAKE or path == local.ACCOUNTS:
+                return _response(await self._shake_hands(request, path))
+            return _response(rest.refused(Refusal(404, 'Not Found'), {}))
+        finally:
+            self.last_request = asyncio.get_running_loop().time()
+
+    async def _shake_hands(self, request: web.BaseRequest, path: str) -> rest.Answer:
+        token = request.headers.get(local.TOKEN_HEADER)
+        if token:
+            self.guests[token[:64]] = asyncio.get_running_loop().time()
+        if request.method == 'GET' and path == local.HANDSHAKE:
+            return rest.answered(200, self.introduction(), {})
+        if request.method == 'POST' and path == local.ACCOUNTS:
+            try:
+                return self._register(request, (await request.read()).decode('utf-8'))
+            except UnicodeDecodeError:
+                return rest.refused(Refusal(400, 'The body is not UTF-8 text.'), {})
+            except Refusal as refusal:
+                return rest.refused(refusal, {})
+        return rest.refused(Refusal(404, 'Not Found'), {})
+
+    def introduction(self) -> Dict[str, Any]:
+        """Return what tells this exchange from whatever else may answer on a port."""
+        return {'name': local.NAME, 'version': VERSION, 'instance': self.instance, 'market': self.kind,
+                'symbols': list(self.exchange.instruments),
+                'accounts': 'closed' if self.closed_accounts else 'open', 'timestamp': iso(self.exchange.now),
+                'ended': bool(self.market.ended)}
+
+    def _register(self, request: web.BaseRequest, text: str) -> rest.Answer:
+        if not local.is_loopback(request.remote or ''):
+            raise Refusal(403, 'Accounts are opened from this machine only.')
+        # A web page can send a form or plain text to any address without asking, but not JSON.
+        if request.content_type != 'application/json':
+            raise Refusal(400, 'Send the account as application/json.')
+        description = rest.body_of(text, 'application/json')
+        try:
+            accounts.check(description, self.exchange.instruments)
+        except SettingsError as error:
+            raise Refusal(400, str(error))
+        account = self.exchange.account_of(description['key'])
+        if account is None:
+            if self.closed_accounts:
+                raise Refusal(403, 'This exchange was started with accounts of its own and opens no others.')
+            self.advance()
+            account = accounts.open_account(self.exchange, description)
+            self.hub.flush()
+        elif not hmac.compare_digest(account.secret.encode('utf-8'), description['secret'].encode('utf-8')):
+            raise Refusal(409, 'This key is in use with another secret.')
+        return rest.answered(200, {'key': description['key'], 'account': account.id}, {})
+
+
+def _response(answer: rest.Answer) -> web.Response:
+    return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
+
+
+def _why_not_listening(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return 'port {} of {} is taken by another program: end it, or choose another port with --port'.format(port,
+                                                                                                              host)
+    if error.errno == errno.EACCES:
+        return 'port {} of {} is not ours to use ({}): choose one above 1023 with --port'.format(port, host,
+                                                                                                 error.strerror)
+    return 'cannot listen on {} port {} ({}): choose another address with --host and --port'.format(
+        host, port, error.strerror or error)
+
+
+# Putting one together
+
+def assemble(kind: str = 'simulated', symbols: Sequence[str] = (), seed: Optional[int] = None,
+             bid: Optional[float] = None,
+             ask: Optional[float] = None, data: Sequence[str] = (), queue: str = 'back', speed: float = 1.0,
+             fees: Optional[Tuple[float, float]] = None, people: Iterable[Dict[str, Any]] = (),
+             closed_accounts: bool = False,
+             rate_limits: bool = True, host: str = '127.0.0.1', port: int = 0, clock: Clock = REAL) -> LocalExchange:
+    """Return an exchange that is ready to start: ``kind`` of market, its options, and the accounts in ``people``.
+
+    ``symbols`` defaults to all there are, in a replay to those that the recording names.  ``seed`` None takes one from
+    the system. ``fees`` is (maker, taker) as fractions, None those of the instruments.  Raise SettingsError for
+    anything that cannot be used. """
+    if speed <= 0:
+        raise SettingsError('a speed of {} makes no sense: take 1 for real time, 10 for ten times that'.format(speed))
+    chosen = _known_symbols(symbols, data if kind == 'replay' else ())
+    if seed is None:
+        seed = random.SystemRandom().getrandbits(32)
+    options = {'seed': random.Random('market {}'.format(seed)), 'bid': bid, 'ask': ask}  # type: Dict[str, Any]
+    if kind == 'replay':
+        options.update(data=[(path, _opener(path)) for path in data], queue=queue)
+    try:
+        street = market.make(kind, chosen, **options)
+        start = street.begins if kind == 'replay' else None
+        pace = Pace(clock, start, speed)
+        listed = instruments.catalogue(start, chosen)
+        exchange = Exchange(listed, pace.start, random.Random('exchange {}'.format(seed)), fees=fees)
+        for description in people:
+            accounts.open_account(exchange, description)
+    except (ValueError, OSError, EOFError) as error:
+        raise SettingsError(_reason(error))
+    server = LocalExchange(exchange, street, pace, host, port, Limits(rate_limits), kind, closed_accounts)
+    server.seed = seed
+    return server
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename:
+        return '{}: {}'.format(error.filename, error.strerror)
+    return str(error)
+
+
+def _known_symbols(symbols: Sequence[str], data: Sequence[str]) -> List[str]:
+    """Return the symbols to trade; raise SettingsError with the nearest name for one that is unknown."""
+    known = list(instruments.CATALOGUE)
+    for path in data:
+        if not os.path.isfile(path):
+            raise SettingsError('{}: no such file; a recording is CSV files of quotes and trades'.format(path))
+    if not symbols and data:
+        named = _recorded_symbols(data)
+        if not named.intersection(known):
+            raise SettingsError('{}: names no symbol that trades here; there are {}'.format(data[0], ', '.join(known)))
+        return [symbol for symbol in known if symbol in named]
+    for symbol in symbols:
+        if symbol not in known:
+            nearest = get_close_matches(symbol.upper(), known, 1)
+            raise SettingsError('{} does not trade here: {}there are {}'.format(
+                symbol, 'did you mean {}? '.format(nearest[0]) if nearest else '', ', '.join(known)))
+    return list(symbols) or known
+
+
+def _recorded_symbols(data: Sequence[str], rows: int = 1000) -> 'set[str]':
+    """Return every cell in the first rows of the files: whichever of them is the symbol's column."""
+    cells = set()
+    for path in data:
+        try:
+            for _, line in zip(range(rows), _opener(path)()):
+                cells.update(line.split(','))
+        except (OSError, EOFError, UnicodeDecodeError) as error:
+            raise SettingsError('{}: {}'.format(path, error))
+    return cells
+
+
+def _opener(path: str) -> Callable[[], Iterator[str]]:
+    def lines() -> Iterator[str]:
+        with (gzip.open(path, 'rb') if path.endswith('.gz') else open(path, 'rb')) as raw:
+            for line in io.TextIOWrapper(raw, encoding='utf-8', newline=''):  # type: ignore[arg-type]
+                yield line
+    return lines
+
+
+# In a thread
+
+class Testnet(object):
+    """A local exchange that runs in a thread of this process: see ``running``."""
+
+    __test__ = False   # a name that pytest would collect
+
+    def __init__(self, server: LocalExchange, loop: Any, people: Sequence[Dict[str, Any]]) -> None:
+        self.server = server
+        self.exchange = server.exchange
+        self.url = server.url
+        self.ws_url = server.ws_url
+        self.port = server.port
+        self.key, self.secret = people[0]['key'], people[0]['secret']
+        self._loop = loop
+
+    def call(self, act: Callable[[], Any], timeout: float = 30.0) -> Any:
+        """Bring the exchange to the present, run ``act`` in its thread, send out what that changed, and return what
+        ``act`` returns.
+        """
+        future = concurrent.futures.Future()  # type: concurrent.futures.Future[Any]
+
+        def run() -> None:
+            try:
+                self.server.advance()
+                result = act()
+                self.server.hub.flush()
+            except BaseException as error:  # whatever it is belongs to the caller's thread
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+        self._loop.call_soon_threadsafe(run)
+        return future.result(timeout)
+
+    def drop_sockets(self) -> int:
+        """Cut every WebSocket without a close frame, as a deploy of BitMEX does; return how many there were."""
+        def cut() -> int:
+            sessions = list(self.server.hub.sessions)
+            for session in sessions:
+                session.abort()
+            return len(sessions)
+        return self.call(cut)  # type: ignore[no-any-return]
+
+
+@contextlib.contextmanager
+def running(market: str = 'still', bid: Optional[float] = None, ask: Optional[float] = None,
+            symbols: Sequence[str] = ('XBTUSD',),
+            accounts: Sequence[Dict[str, Any]] = (), seed: Optional[int] = 1, rate_limits: bool = False,
+            **options: Any) -> Iterator[Testnet]:
+    """Run a local exchange on a free port in a thread of its own for the length of a ``with`` block.
+
+    Without ``accounts`` there is the demo account, and requests may open others.  ``options`` are those of
+    ``assemble``.  What broke the exchange, if anything did, is raised at the end of the block.
+
+        with running(bid=60000, ask=60000.1) as testnet:
+            requests.get(testnet.url + 'trade')
+            testnet.call(lambda: testnet.exchange.take('XBTUSD', 'Sell', 100))
+    """
+    people = list(accounts) or [{'key': local.LOCAL_API_KEY, 'secret': local.LOCAL_API_SECRET}]
+    server = assemble(market, symbols, seed, bid, ask, rate_limits=rate_limits, people=people,
+                      closed_accounts=bool(accounts), **options)
+    ready = concurrent.futures.Future()  # type: concurrent.futures.Future[Testnet]
+    over = concurrent.futures.Future()   # type: concurrent.futures.Future[None]
+
+    async def serve() -> None:
+        try:
+            await server.start()
+            ready.set_result(Testnet(server, asyncio.get_running_loop(), people))
+            await server.wait()
+            over.set_result(None)
+        except BaseException as error:  # the edge of the thread: it is raised in the caller's
+            (over if ready.done() else ready).set_exception(error)
+        finally:
+            await server.close()
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), name='local-exchange', daemon=True)
+    thread.start()
+    testnet = ready.result(30)
+    try:
+        yield testnet
+    finally:
+        with contextlib.suppress(RuntimeError):   # its loop has ended by itself: that is raised below
+            testnet._loop.call_soon_threadsafe(server.stop)
+        thread.join(10)
+    over.result(0)
