@@ -1,0 +1,252 @@
+"""One round trip over real sockets: what goes out, what comes back, and how each failure is named."""
+import hashlib
+import hmac
+import os
+import socket
+import subprocess
+import sys
+import threading
+
+import pytest
+import requests
+import urllib3
+
+import http_server
+from market_maker.rest import transport
+from market_maker.rest.transport import Request, Response, Transport
+from market_maker.utils.errors import SettingsError
+
+KEY, SECRET = 'LAqUlngMIQkIUjXMUreyu3qn', 'chNOOS4KvNXR_Xq4k4c9qsfoKWvnDecLATCRlcBwyKDYnWgO'
+
+
+@pytest.fixture
+def server():
+    with http_server.running() as running:
+        yield running
+
+
+@pytest.fixture
+def ours(server):
+    made = Transport(server.url, KEY, SECRET)
+    yield made
+    made.close()
+
+
+def get(path='/order', timeout=5):
+    return Request('GET', path, '', 1518064236, timeout)
+
+
+def post(body='{"symbol":"XBTUSD"}', timeout=5):
+    return Request('POST', '/order', body, 1518064238, timeout)
+
+
+def test_request_is_signed_over_what_is_sent(server, ours):
+    """Verb, path with its query as encoded, expiry and body are signed; the answer is decoded."""
+    server.default = http_server.answer({'orderID': '1'}, Retry_After='3')
+
+    response = ours.send(post())
+    ours.send(get('/instrument?filter=%7B%22symbol%22%3A+%22XBTM15%22%7D'))
+
+    assert (response.status, response.data, response.headers['retry-after'], response.error) == (200, {'orderID': '1'}, '3', None)
+    for seen in server.seen:
+        message = seen.verb + seen.path + seen.headers['api-expires'] + seen.body
+        assert seen.headers['api-signature'] == hmac.new(SECRET.encode(), message.encode(), hashlib.sha256).hexdigest()
+        assert seen.headers['api-key'] == KEY
+    assert server.seen[0].headers['content-type'] == 'application/json'
+    assert server.seen[0].body == '{"symbol":"XBTUSD"}'
+    assert server.seen[1].path == '/api/v1/instrument?filter=%7B%22symbol%22%3A+%22XBTM15%22%7D'
+    assert response.elapsed > 0 and response.status_code == 200 and response.json() == response.data
+
+
+def test_without_a_key_nothing_is_signed(server):
+    """Public data needs no key."""
+    Transport(server.url).send(get())
+    assert not any(name.startswith('api-') for name in server.seen[0].headers)
+
+
+def test_base_url_with_and_without_slash(server):
+    """Both give the same path."""
+    for url in (server.url, server.url.rstrip('/')):
+        Transport(url).send(get())
+    assert {seen.path for seen in server.seen} == {'/api/v1/order'}
+
+
+def test_one_connection_serves_many_calls(server, ours):
+    """Connections are kept alive: one a thread, whatever the verb and the answer."""
+    server.script = [http_server.answer({}), http_server.error(400, 'no'), http_server.html(502, 'Bad Gateway'), http_server.raw('', 503)]
+    for number in range(30):
+        ours.send([get(), post(), Request('DELETE', '/order', '{"orderID":"1"}', 1, 5)][number % 3])
+
+    def other():
+        for _ in range(10):
+            ours.send(get())
+    threads = [threading.Thread(target=other) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert len(server.seen) == 60 and server.connections == 4
+
+
+def test_connection_closed_while_idle_is_replaced(server, ours):
+    """A server that hung up between two calls costs neither of them."""
+    def farewell(exchange):
+        http_server.answer(1)(exchange)
+        exchange.sock.shutdown(socket.SHUT_RDWR)
+        raise http_server.Over()
+    server.script = [farewell]
+    assert ours.send(get()).data == 1
+    http_server.wait_for(lambda: urllib3.util.wait_for_read(_socket_of(ours), 0))
+    assert ours.send(get()).status == 200
+    assert server.connections == 2
+
+
+def _socket_of(sender):
+    pool = sender.session.get_adapter(sender._root)._pool
+    connection = pool.pool.get()
+    pool.pool.put(connection)
+    return connection.sock
+
+
+@pytest.mark.parametrize('step, kind', [(http_server.reset, transport.RESET), (http_server.hang_up, transport.RESET),
+                                        (http_server.half, transport.RESET), (http_server.stall, transport.LOST_TIMEOUT)])
+def test_loss_after_sending(server, ours, step, kind):
+    """The request went out and no whole answer came: the exchange may have carried it out."""
+    server.script = [step]
+    response = ours.send(post(timeout=0.2))
+    assert (response.status, response.error) == (0, kind)
+    assert response.detail and '\n' not in response.detail
+    assert ours.send(post()).status == 200   # the next call gets a fresh connection
+
+
+def test_break_before_reading_counts_as_doubt(server, ours):
+    """A connection that was accepted and then reset may have delivered the request."""
+    server.refuse_before_reading = 1
+    assert ours.send(post()).error == transport.RESET
+
+
+def test_nobody_listens():
+    """A refused connection is certain: nothing was sent."""
+    with socket.socket() as reserved:
+        reserved.bind(('127.0.0.1', 0))
+        response = Transport('http://127.0.0.1:{}/api/v1/'.format(reserved.getsockname()[1])).send(get())
+    assert response.error == transport.REFUSED and response.detail == os.strerror(111)
+
+
+def test_host_without_an_address(monkeypatch):
+    """A name that cannot be resolved is certain too."""
+    def no_address(*args, **kwargs):
+        raise socket.gaierror(socket.EAI_NONAME, 'Name or service not known')
+    monkeypatch.setattr(socket, 'getaddrinfo', no_address)
+    response = Transport('http://testnet.example/api/v1/').send(get())
+    assert (response.error, response.detail) == (transport.DNS, 'Name or service not known')
+
+
+def test_connection_that_is_never_made(monkeypatch):
+    """A time-out while connecting is certain as well."""
+    def too_slow(*args, **kwargs):
+        raise socket.timeout('timed out')
+    monkeypatch.setattr(urllib3.util.connection, 'create_connection', too_slow)
+    assert Transport('http://127.0.0.1:9/api/v1/').send(get(timeout=0.1)).error == transport.UNSENT_TIMEOUT
+
+
+def test_no_tls_at_the_other_end(server):
+    """A handshake that fails sent nothing."""
+    def babble(exchange):
+        exchange.sock.sendall(b'hello')
+    server.default = babble
+    response = Transport(server.url.replace('http:', 'https:')).send(get(timeout=0.5))
+    assert response.error in (transport.TLS, transport.RESET, transport.LOST_TIMEOUT)
+    assert response.status == 0
+
+
+@pytest.mark.parametrize('error, kind', [
+    (requests.exceptions.ProxyError('x'), transport.PROXY),
+    (requests.exceptions.ConnectTimeout('x'), transport.UNSENT_TIMEOUT),
+    (requests.exceptions.ReadTimeout('x'), transport.LOST_TIMEOUT),
+    (requests.exceptions.SSLError('certificate verify failed: self signed certificate'), transport.TLS),
+    (requests.exceptions.SSLError('decryption failed or bad record mac'), transport.RESET),
+    (requests.exceptions.ConnectionError(urllib3.exceptions.ProtocolError('Connection aborted.', OSError(104, 'reset'))), transport.RESET),
+    (requests.exceptions.ConnectionError('whatever'), transport.RESET),
+    (urllib3.exceptions.IncompleteRead(1, 2), transport.RESET),
+    (urllib3.exceptions.DecodeError('bad gzip'), transport.RESET),
+    (OSError(24, 'Too many open files'), transport.RESET)])
+def test_doubt_counts_as_sent(error, kind):
+    """Only what certainly happened before the first byte is named so."""
+    assert transport.failure(error)[0] == kind
+
+
+def test_compressed_answers_are_unpacked(server, ours):
+    """Long tables come as gzip."""
+    import gzip
+    server.script = [http_server.raw(gzip.compress(b'[1, 2]'), content_type='application/json', Content_Encoding='gzip')]
+    assert ours.send(get()).data == [1, 2]
+
+
+def test_body_that_is_no_json(server, ours):
+    """The text is kept, and decoding it raises ValueError only when somebody asks."""
+    server.script = [http_server.html(502, '502 Bad Gateway'), http_server.raw(b'\xff\xfe', 200)]
+    response = ours.send(get())
+    assert response.status == 502 and '502 Bad Gateway' in response.text and not response.is_json
+    with pytest.raises(ValueError):
+        response.data
+    assert not ours.send(get()).is_json
+
+
+def test_response_can_be_made_by_hand():
+    """What stands in for HTTP builds the same thing: headers in any case, body as text or bytes."""
+    response = Response(200, {'X-RateLimit-Limit': '120'}, '{"a": 1.0E-4}')
+    assert response.headers == {'x-ratelimit-limit': '120'} and response.data == {'a': 0.0001} and repr(response) == '<Response 200>'
+
+
+ONCE = '''
+import os, sys
+import http_server
+from market_maker.rest.transport import Request, Transport
+with http_server.running() as proxy:
+    os.environ.update(HTTP_PROXY=proxy.url.replace('/api/v1/', ''), http_proxy='', NO_PROXY='', no_proxy='', REQUESTS_CA_BUNDLE='/a/bundle')
+    del os.environ['http_proxy'], os.environ['no_proxy']
+    abroad = Transport('http://exchange.test/api/v1/', 'key', 'secret')
+    at_home = Transport(proxy.url)
+    os.environ.clear()
+    assert abroad._verify == '/a/bundle'
+    for _ in range(3):
+        assert abroad.send(Request('GET', '/order?a=1', '', 1, 5)).status == 200
+    at_home.send(Request('GET', '/order', '', 1, 5))
+    assert [seen.path for seen in proxy.seen] == ['http://exchange.test/api/v1/order?a=1'] * 3 + ['/api/v1/order'], proxy.seen
+    assert proxy.connections == 2
+    assert abroad.session.trust_env is False
+print('fine')
+'''
+
+
+def test_environment_is_read_once():
+    """Proxy and CA bundle are those of the start; a loopback address is never asked for through a proxy."""
+    environ = dict(os.environ, PYTHONPATH=os.pathsep.join([os.path.dirname(__file__), os.path.dirname(os.path.dirname(__file__))]))
+    output = subprocess.check_output([sys.executable, '-c', ONCE], env=environ, stderr=subprocess.STDOUT, timeout=60)
+    assert output.decode().strip() == 'fine'
+
+
+@pytest.mark.parametrize('url', ['', 'localhost:8765', 'ftp://host/', 'http:///api', 'wss://host/realtime'])
+def test_base_url_must_be_one(url):
+    """What is no http address is refused at the door, with its value."""
+    with pytest.raises(SettingsError) as caught:
+        Transport(url)
+    assert repr(url) in str(caught.value)
+
+
+@pytest.mark.parametrize('key, secret', [('key\n', SECRET), (KEY, 'sec ret'), (KEY, 'secr\u00e9t'), (KEY + '\r\nX: 1', SECRET)])
+def test_keys_that_cannot_be_sent_are_not_shown(key, secret):
+    """A key with a line end would break the request open; the message names the setting and not its value."""
+    with pytest.raises(SettingsError) as caught:
+        Transport('http://127.0.0.1:1/', key, secret)
+    assert key not in str(caught.value) and secret not in str(caught.value) and 'API_' in str(caught.value)
+
+
+def test_close_may_come_twice_and_a_later_call_reconnects(server, ours):
+    """Closing gives the connections back; nothing is broken by it."""
+    ours.send(get())
+    ours.close()
+    ours.close()
+    assert ours.send(get()).status == 200 and server.connections == 2
