@@ -2,7 +2,6 @@
 from __future__ import absolute_import
 
 import difflib
-import logging
 import re
 import types
 from collections import namedtuple
@@ -13,6 +12,7 @@ from market_maker.utils import constants
 SYMBOL_SHAPE = re.compile(r'\.?[A-Za-z0-9_]{2,30}\Z')
 URL_SHAPE = re.compile(r'https?://(?:[^/?#@]*@)?(\[[0-9A-Fa-f:.]+\]|[^/?#:@\s]+)(?::(\d+))?(?:[/?#]|\Z)')
 SECRET_NAMES = ('API_KEY', 'API_SECRET')
+LEVELS = ('DEBUG', 'INFO', 'WARNING', 'WARN', 'ERROR', 'CRITICAL', 'FATAL', 'NOTSET')
 MARKETS = ('simulated', 'lively', 'still')
 
 # A predicate, the words for it, and whether nothing but the built-in ladder depends on the setting.
@@ -127,7 +127,7 @@ def _is_texts(value):
 def _is_level(value):
     # type: (Any) -> bool
     if isinstance(value, str):
-        return isinstance(logging.getLevelName(value), int)
+        return value in LEVELS
     return _is_number(value) and value == int(value) and value >= 0
 
 

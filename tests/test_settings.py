@@ -165,8 +165,8 @@ def test_keys_and_address_may_come_from_the_environment(project, monkeypatch):
 @pytest.mark.parametrize('file_url, arguments, url', [
     ('https://testnet.bitmex.com/api/v1/', ['--local'], 'http://127.0.0.1:8765/api/v1/'),
     ('http://127.0.0.1:9999/api/v1/', ['--local'], 'http://127.0.0.1:9999/api/v1/'),
-    ('https://testnet.bitmex.com/api/v1/', ['--base-url', 'http://localhost:7/api/v1/'], 'http://localhost:7/api/v1/'),
-    ('https://testnet.bitmex.com/api/v1/', ['--base-url=http://localhost:7/api/v1/'], 'http://localhost:7/api/v1/')])
+    ('http://127.0.0.1:9999/api/v1/', ['--base-url', 'http://localhost:7/api/'], 'http://localhost:7/api/'),
+    ('http://127.0.0.1:9999/api/v1/', ['--base-url=http://localhost:7/api/'], 'http://localhost:7/api/')])
 def test_the_command_line_overrides_the_address_for_scripts_too(project, monkeypatch, file_url, arguments, url):
     """--local keeps a local address of the user's own."""
     monkeypatch.setattr(sys, 'argv', ['custom_strategy.py', 'XBTUSD'] + arguments)
@@ -176,7 +176,8 @@ def test_the_command_line_overrides_the_address_for_scripts_too(project, monkeyp
 
 
 @pytest.mark.parametrize('argv, symbol', [
-    (['x', 'XBTUSD'], 'XBTUSD'), (['x', 'xbtusd'], 'XBTUSD'), (['x', '.BXBT'], '.BXBT'), (['x', 'XBT_USDT'], 'XBT_USDT'),
+    (['x', 'XBTUSD'], 'XBTUSD'), (['x', 'xbtusd'], 'XBTUSD'), (['x', '.BXBT'], '.BXBT'),
+    (['x', 'XBT_USDT'], 'XBT_USDT'),
     (['x'], None), ([], None), (['x', '--local'], None), (['x', 'app:server'], None), (['x', 'tests/test_a.py'], None)])
 def test_symbol_of_the_command_line(monkeypatch, argv, symbol):
     """The first argument, unless it cannot be one."""
@@ -305,11 +306,12 @@ def test_the_defaults_are_valid():
 
 @pytest.mark.parametrize('name, value', [
     ('ORDER_PAIRS', 0), ('ORDER_PAIRS', 1.5), ('ORDER_PAIRS', 'six'), ('ORDER_PAIRS', None), ('ORDER_PAIRS', True),
-    ('ORDER_START_SIZE', -100), ('ORDER_STEP_SIZE', -1), ('INTERVAL', 1.0), ('INTERVAL', -0.1), ('INTERVAL', float('nan')),
-    ('MIN_SPREAD', '1%'), ('RELIST_INTERVAL', 5), ('LOOP_INTERVAL', -1), ('TIMEOUT', 0), ('TIMEOUT', float('inf')),
-    ('MAINTAIN_SPREADS', 'no'), ('POST_ONLY', 2), ('DRY_RUN', None), ('BASE_URL', 'testnet.bitmex.com'), ('BASE_URL', None),
-    ('BASE_URL', 'http://127.0.0.1:99999/api/v1/'), ('LOG_LEVEL', 'LOUD'), ('LOG_FILE', 3), ('SYMBOL', ''),
-    ('CONTRACTS', 'XBTUSD'), ('WATCHED_FILES', 'settings.py'), ('ORDERID_PREFIX', ''), ('ORDERID_PREFIX', 'market_maker_1_'),
+    ('ORDER_START_SIZE', -100), ('ORDER_STEP_SIZE', -1), ('INTERVAL', 1.0), ('INTERVAL', -0.1),
+    ('INTERVAL', float('nan')), ('MIN_SPREAD', '1%'), ('RELIST_INTERVAL', 5), ('LOOP_INTERVAL', -1), ('TIMEOUT', 0),
+    ('TIMEOUT', float('inf')), ('MAINTAIN_SPREADS', 'no'), ('POST_ONLY', 2), ('DRY_RUN', None), ('BASE_URL', None),
+    ('BASE_URL', 'testnet.bitmex.com'), ('BASE_URL', 'http://127.0.0.1:99999/api/v1/'), ('LOG_LEVEL', 'LOUD'),
+    ('LOG_FILE', 3), ('SYMBOL', ''), ('CONTRACTS', 'XBTUSD'), ('WATCHED_FILES', 'settings.py'),
+    ('ORDERID_PREFIX', ''), ('ORDERID_PREFIX', 'market_maker_1_'),
     ('API_KEY', 17), ('LOCAL_MARKET', 'wild'), ('LOCAL_SEED', 'x'), ('DRY_BTC', -1), ('MAX_POSITION', 'many')])
 def test_a_value_that_cannot_be_used_is_one_line(name, value):
     """It names the setting, the value and what is wanted."""
@@ -320,8 +322,9 @@ def test_a_value_that_cannot_be_used_is_one_line(name, value):
 
 
 @pytest.mark.parametrize('name, value', [
-    ('ORDER_START_SIZE', 100.0), ('LOOP_INTERVAL', 0), ('POST_ONLY', 1), ('LOG_LEVEL', 'DEBUG'), ('LOG_LEVEL', logging.DEBUG),
-    ('BASE_URL', 'http://localhost:8765/api/v1'), ('BASE_URL', 'http://[::1]:8765/api/v1/'), ('CONTRACTS', ('XBTUSD',)),
+    ('ORDER_START_SIZE', 100.0), ('LOOP_INTERVAL', 0), ('POST_ONLY', 1), ('LOG_LEVEL', 'DEBUG'),
+    ('LOG_LEVEL', logging.DEBUG), ('BASE_URL', 'http://localhost:8765/api/v1'), ('CONTRACTS', ('XBTUSD',)),
+    ('BASE_URL', 'http://[::1]:8765/api/v1/'),
     ('ORDERID_PREFIX', 'x' * 13), ('LOCAL_SEED', 5), ('SYMBOL', '.BXBT'), ('ORDER_STEP_SIZE', 0), ('MIN_SPREAD', 0)])
 def test_values_that_work_are_left_alone(name, value):
     """No nagging."""
