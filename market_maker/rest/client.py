@@ -35,12 +35,12 @@ class Client(object):
     def __init__(self, transport, where='the exchange', way_out='', key='', clock=None, rng=None, stop=None, report=None, timeout=7):
         # type: (Any, str, str, str, Any, Any, Optional[threading.Event], Optional[Callable[..., None]], float) -> None
         self.transport = transport
-        self.clock = clock or clocks.REAL
-        self.stop = stop or threading.Event()
+        self.clock = clocks.REAL if clock is None else clock
+        self.stop = threading.Event() if stop is None else stop
         self.timeout = timeout
         self.skew = 0.0   # seconds that the exchange's clock is ahead of ours
-        self._report = report or (lambda level, text, *args: None)
-        self._policy = retry.Policy(where, way_out, key, (rng or random.SystemRandom()).random)
+        self._report = (lambda level, text, *args: None) if report is None else report
+        self._policy = retry.Policy(where, way_out, key, (random.SystemRandom() if rng is None else rng).random)
         self._limiter = RateLimiter()
         self._lock = threading.Lock()  # for the limiter and the skew; never held while waiting or sending
         self._date = ''   # the last Date header looked at
@@ -72,7 +72,7 @@ class Client(object):
             if isinstance(step, LookUp):
                 raise OutcomeUnknown('{}; it may have been carried out'.format(step.error), clOrdIDs)
             if isinstance(step, Fail):
-                self._hold(step.hold, True)
+                self._hold(step.hold, kind == retry.CANCEL or response.status != 429)
                 raise step.error
             if response.status == 429:
                 self._hold(step.seconds, kind == retry.CANCEL)
