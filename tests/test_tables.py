@@ -187,6 +187,13 @@ def test_an_order_may_be_born_finished():
     assert tables.finished_order('b')['leavesQty'] == 0
 
 
+def test_an_image_may_name_an_order_twice():
+    """The last word counts: open first and finished after is finished."""
+    tables = with_orders(an_order('a'), an_order('a', leavesQty=0))
+
+    assert tables.rows('order') == []
+
+
 def test_an_end_that_comes_before_its_beginning_counts():
     """The last word on an order that is not known yet is remembered: its insert is no open order any more."""
     tables = with_orders()

@@ -388,6 +388,8 @@ class _Keyed(_Table):
             held = after.get(key, before.get(key))
             if self.is_open(key, row, held):
                 after[key] = self.renewed(held, row)
+            else:
+                after.pop(key, None)
         self._rows = after
         self.cover(symbols)
 
