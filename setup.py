@@ -49,6 +49,8 @@ TEST = [
     'mypy; python_version >= "3.9"',
     'types-requests; python_version >= "3.9"',
     'vermin; python_version >= "3.9"',
+    'setuptools',
+    'wheel',
 ]
 DOCS = ['sphinx; python_version >= "3.9"', 'myst-parser; python_version >= "3.9"']
 

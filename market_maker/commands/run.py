@@ -53,7 +53,9 @@ def main(args: Any) -> int:
     bot = importlib.import_module('market_maker.market_maker')
     try:
         result = bot.run(strategy) if strategy else bot.run()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
+        if not isinstance(stop, SystemExit):  # the bot's own kind of it comes after its clean-up and its summary
+            logger.info('Interrupted before there was anything to clean up.')
         return errors.EXIT_OK
     return errors.EXIT_OK if result is None else int(result)
 

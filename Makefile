@@ -1,0 +1,73 @@
+# Everything a developer runs. A fresh machine needs git, make and Python 3.9 or newer with venv; the rest is installed
+# into folders of this checkout: .venv for work, .venvs/ for the suite's other environments.
+
+# Set PYTHON to choose the Python; by default the first of the usual names that is new enough.
+PYTHON ?= $(shell sh .ci/find-python)
+VENV = .venv
+BIN = $(VENV)/bin
+PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
+
+.PHONY: help demo test test-quick test-suite test-oldest test-pythons lint docs bench bench-quick clean
+
+help:
+	@echo 'make demo         the bot on a lively local market until Ctrl-C (DEMO_SECONDS=20 make demo ends by itself)'
+	@echo 'make test         everything: lint, the suite with coverage, oldest dependencies, every Python on this machine'
+	@echo 'make test-quick   the suite without what builds, installs or runs for long'
+	@echo 'make lint         ruff, mypy, vermin'
+	@echo 'make docs         the pages as a site in docs/_build, every warning an error'
+	@echo 'make bench        the benchmarks; make bench-quick keeps the scripts alive'
+	@echo 'make clean        remove what these commands made'
+
+# An environment is made anew when what it installs has changed; the stamp inside it says when that was.
+$(VENV)/stamp-testnet: setup.py
+	@sh .ci/make-venv $(VENV) '$(PYTHON)'
+	$(PIP) -e '.[testnet]'
+	@touch $@
+
+$(VENV)/stamp-test: setup.py
+	@sh .ci/make-venv $(VENV) '$(PYTHON)'
+	$(PIP) -e '.[testnet,speed,test]'
+	@touch $@ $(VENV)/stamp-testnet
+
+$(VENV)/stamp-docs: setup.py
+	@sh .ci/make-venv $(VENV) '$(PYTHON)'
+	$(PIP) -e '.[docs]'
+	@touch $@
+
+demo: $(VENV)/stamp-testnet
+	@$(BIN)/marketmaker demo $(if $(DEMO_SECONDS),--seconds $(DEMO_SECONDS))
+
+test: lint test-suite test-oldest test-pythons
+	@echo 'All of it passed.'
+
+test-suite: $(VENV)/stamp-test
+	$(BIN)/python -m pytest --cov --cov-report=term
+
+test-quick: $(VENV)/stamp-test
+	$(BIN)/python -m pytest -m 'not slow'
+
+test-oldest: $(VENV)/stamp-test
+	sh .ci/test-oldest '$(PYTHON)'
+
+test-pythons:
+	sh .ci/test-pythons '$(PYTHON)'
+
+lint: $(VENV)/stamp-test
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m mypy
+	sh .ci/check-floor $(BIN)/python
+
+docs: $(VENV)/stamp-docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo 'docs/_build/html/index.html'
+
+bench: $(VENV)/stamp-test
+	$(BIN)/python -m benchmarks
+
+bench-quick: $(VENV)/stamp-test
+	$(BIN)/python -m benchmarks --quick
+
+clean:
+	rm -rf $(VENV) .venvs build dist docs/_build htmlcov .coverage .coverage.* *.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
