@@ -7,17 +7,25 @@ is never mistaken for the start of the random part; where '/' and '+' go into a 
 from __future__ import absolute_import
 
 import base64
+import re
 import uuid
-from typing import Any
+from typing import Any, Optional
 
 from market_maker.utils.constants import ORDERID_PREFIX_LIMIT
 from market_maker.utils.errors import SettingsError
+
+_RANDOM_PART = re.compile(r'[A-Za-z0-9+/]{21}[AQgw]\Z')  # 128 bits are 21 characters of 6 bits, and 2 bits in the last
 
 
 def new_name(prefix: str, rng: Any) -> str:
     """Return a name that was never used before; ``rng`` is a random.Random (or SystemRandom)."""
     token = uuid.UUID(int=rng.getrandbits(128), version=4).bytes
     return prefix + base64.b64encode(token).decode('ascii').rstrip('=')
+
+
+def is_generated(name: Optional[str], prefix: str) -> bool:
+    """Tell whether a name is one that ``new_name`` makes with exactly that prefix, and not with a longer one that begins like it."""
+    return bool(name) and str(name).startswith(prefix) and _RANDOM_PART.match(str(name)[len(prefix):]) is not None
 
 
 def checked_prefix(prefix: str) -> str:

@@ -1,0 +1,461 @@
+"""BitMEX: the verbs of the API, one short method a verb.
+
+Reads come from the live tables (``ws``) and return at once; what changes something, and a few reads that no table has, goes over REST
+(``rest/``), which repeats what is safe to repeat and looks up what is not.  This room decides nothing about quoting, reads no setting,
+and adds no handler to a log.
+
+How calls end, apart from returning:
+
+* ``OrderRejected`` (``InsufficientFunds`` with ``.required`` and ``.currency``), ``OrderNotFound``, ``RateLimited``, ``Overloaded`` and
+  other ``APIError``: the exchange answered, and the command was certainly not carried out.  An amend that comes too late is an
+  ``APIError`` whose ``.message`` begins with ``Invalid ordStatus``.
+* ``ConnectionLost``: the exchange is out of reach; a create or amend was not sent.
+* ``OutcomeUnknown``: a create or amend was sent, got no clear answer, and looking it up did not settle it; ``.clOrdIDs`` (or order ids,
+  where an amend named nothing else) must be looked up before anything like it is sent again: ``look_up``.
+* ``KeyRefused``: the exchange refuses the key.  It is an AuthenticationError, and at the same time a SystemExit, as it always was for
+  strategies: left alone it ends a script with one line and status 1, ``cli`` makes exit code 3 of it, and whoever catches it can call again.
+"""
+from __future__ import absolute_import
+
+import logging
+import random
+import threading
+from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union  # noqa: F401
+from urllib.parse import urlsplit
+
+from future.utils import iteritems
+
+from market_maker import local
+from market_maker.rest import retry
+from market_maker.rest.client import Client
+from market_maker.rest.names import checked_prefix, new_name
+from market_maker.rest.transport import Transport
+from market_maker.utils.constants import CLOSING_DATE, LOCAL_BASE_URL
+from market_maker.utils.errors import (APIError, AuthenticationError, ConnectionLost, MarketMakerError, OrderRejected, OutcomeUnknown,
+                                       Overloaded, RateLimited)
+from market_maker.ws.ws_thread import BitMEXWebsocket
+
+logger = logging.getLogger('root')
+
+POST_ONLY = 'ParticipateDoNotInitiate'
+RESTING_TYPES = (None, 'Limit', 'StopLimit', 'LimitIfTouched')   # order types that can be post-only; None: the exchange infers it
+WHOLE = ('orderQty', 'leavesQty', 'displayQty')   # quantities that the exchange wants as integers
+CLOCK_DOUBT = 5.0   # seconds by which an order's time may lie before the request that made it, as far as our clock can tell
+PAGE = 500          # rows in one answer at most (BitMEX, REST API guide)
+
+
+class KeyRefused(AuthenticationError, SystemExit):
+    """The exchange refuses the key: an error for those who handle errors, the end of the process for those who do not."""
+
+    def __init__(self, text: str) -> None:
+        AuthenticationError.__init__(self, text)
+        self.code = text  # what the interpreter prints, with exit status 1, when nobody catches it
+
+
+class OrderRows(list):
+    """The rows that came back for a list of orders, in the order of the request; ``errors`` lists (order, error) of the others.
+
+    A row may say that its order does not rest: look at ``ordStatus`` (Canceled for a post-only order that would have traded, Filled).
+    """
+
+    def __init__(self, rows: Iterable[Any] = (), errors: Iterable[Tuple[Any, MarketMakerError]] = ()) -> None:
+        list.__init__(self, rows)
+        self.errors = list(errors)
+
+
+class GivenName(str):
+    """A clOrdID that we wrote into a caller's order; seen again in a new order, it is replaced: a name is used once only."""
+
+
+class BitMEX(object):
+    """One symbol of one account: live tables to read, verbs to act.
+
+    Safe to use from any thread.  ``base_url`` is that of the REST API, with or without a slash at its end; the WebSocket's is derived from
+    it.  On a loopback address where nothing answers, the local exchange is started (``local_market``, ``local_seed``).  ``timeout`` is in
+    seconds a request.  ``transport``, ``ws``, ``clock``, ``rng`` and ``stop`` are seams: what sends, what holds the tables (handed in, it
+    is used as it is), what tells the time, what draws names and jitter, and the Event that ends waits at once.
+
+    Building it connects and returns once the first tables are there.  Raise SettingsError for a bad URL, key or prefix, KeyRefused,
+    or ConnectionLost.
+    """
+
+    def __init__(self, base_url: str, symbol: str, apiKey: Optional[str] = None, apiSecret: Optional[str] = None,
+                 orderIDPrefix: str = 'mm_bitmex_', shouldWSAuth: bool = True, postOnly: bool = False, timeout: float = 7,
+                 local_market: str = 'simulated', local_seed: Optional[int] = None, transport: Any = None, ws: Any = None,
+                 clock: Any = None, rng: Any = None, stop: Optional[threading.Event] = None, connect_timeout: float = 30) -> None:
+        if transport is None and local.is_local(base_url):
+            try:
+                apiKey, apiSecret = local.ensure(base_url, apiKey or '', apiSecret or '', market=local_market, seed=local_seed,
+                                                 symbols=(symbol,))
+            except AuthenticationError as error:
+                raise KeyRefused(str(error))
+        self.base_url = base_url
+        self.symbol = symbol
+        self.apiKey = apiKey
+        self.apiSecret = apiSecret
+        self.orderIDPrefix = checked_prefix(orderIDPrefix)
+        self.postOnly = postOnly
+        self.timeout = timeout
+        self._rng = rng or random.SystemRandom()
+        self._unsure = set()  # type: set   # clOrdIDs that were sent and whose fate is still unknown
+        self._way_out = way_out(base_url)
+        self._transport = transport or Transport(base_url, apiKey, apiSecret)
+        parts = urlsplit(base_url)
+        self._client = Client(self._transport, '{}://{}'.format(parts.scheme, parts.netloc.rpartition('@')[2]), self._way_out,
+                              apiKey[:4] + '...' if apiKey else '', clock, self._rng, stop, report, timeout)
+        self.ws = self._connected(shouldWSAuth, clock, connect_timeout) if ws is None else ws
+
+    def exit(self) -> None:
+        """Close the live tables and every connection; may be called twice."""
+        self.ws.exit()
+        close = getattr(self._transport, 'close', None)
+        if close is not None:
+            close()
+
+    # Public data
+
+    def ticker_data(self, symbol: Optional[str] = None) -> Dict[str, float]:
+        """Return {'last', 'buy', 'sell', 'mid'}, each on the tick."""
+        return self.ws.get_ticker(symbol or self.symbol)
+
+    def instrument(self, symbol: Optional[str] = None) -> Dict[str, Any]:
+        """Return the live row of an instrument."""
+        return self.ws.get_instrument(symbol or self.symbol)
+
+    def instruments(self, filter: Optional[Dict[str, Any]] = None) -> List[Dict[str, Any]]:
+        """Return the rows of all instruments that match ``filter``, such as {'state': 'Open'}, over REST, page by page."""
+        rows = []  # type: List[Dict[str, Any]]
+        while True:
+            page = self._curl_bitmex('instrument', {'filter': filter, 'count': PAGE, 'start': len(rows)})
+            rows += page
+            if len(page) < PAGE:
+                return rows
+
+    def market_depth(self, symbol: Optional[str] = None, depth: int = 25) -> List[Dict[str, Any]]:
+        """Return the order book over REST: rows {symbol, id, side, size, price}, highest price first, ``depth`` levels a side (0: all)."""
+        return self._curl_bitmex('orderBook/L2', {'symbol': symbol or self.symbol, 'depth': depth})
+
+    def recent_trades(self) -> List[Dict[str, Any]]:
+        """Return the latest public trades, oldest first."""
+        return self.ws.recent_trades()
+
+    # The account
+
+    def funds(self) -> Dict[str, Any]:
+        """Return the live margin row, in satoshi (XBt)."""
+        return self.ws.funds()
+
+    def position(self, symbol: Optional[str] = None) -> Dict[str, Any]:
+        """Return the live position row, or a row of zeros without a position."""
+        return self.ws.position(symbol or self.symbol)
+
+    def delta(self) -> float:
+        """Return the position in the underlying, signed (homeNotional; XBT for XBTUSD); 0 when flat."""
+        return self.position(self.symbol).get('homeNotional') or 0
+
+    def isolate_margin(self, symbol: str, leverage: float, rethrow_errors: bool = False) -> Dict[str, Any]:
+        """Set the leverage of an isolated position (0: cross margin) and return the position's row."""
+        return self._curl_bitmex('position/leverage', postdict={'symbol': symbol, 'leverage': leverage}, rethrow_errors=rethrow_errors)
+
+    def withdraw(self, amount: int, fee: Optional[int], address: str, rethrow_errors: bool = False, **extra: Any) -> Dict[str, Any]:
+        """Request a withdrawal of ``amount`` satoshi (BitMEX asks for a confirmation by mail); ``extra``: network, otpToken, memo."""
+        body = dict({'amount': amount, 'fee': fee, 'currency': 'XBt', 'address': address}, **extra)
+        return self._curl_bitmex('user/requestWithdrawal', postdict=_without_none(body), rethrow_errors=rethrow_errors, max_retries=0)
+
+    # Orders
+
+    def buy(self, quantity: float, price: Optional[float], extra_attrs: Optional[Dict[str, Any]] = None, **extra: Any) -> Dict[str, Any]:
+        """Place a buy order; see place_order."""
+        return self.place_order(quantity, price, extra_attrs, **extra)
+
+    def sell(self, quantity: float, price: Optional[float], extra_attrs: Optional[Dict[str, Any]] = None, **extra: Any) -> Dict[str, Any]:
+        """Place a sell order for ``quantity`` contracts; see place_order."""
+        return self.place_order(-quantity, price, extra_attrs, **extra)
+
+    def place_order(self, quantity: Optional[float], price: Optional[float], extra_attrs: Optional[Dict[str, Any]] = None,
+                    **extra: Any) -> Dict[str, Any]:
+        """Place one order and return its row; a negative quantity sells, None leaves quantity or price to the exchange.
+
+        Everything else that the API takes goes into ``extra_attrs`` or keywords, such as ``execInst='ReduceOnly'``.
+        """
+        if price is not None and price < 0:
+            raise OrderRejected('the price {} of an order must be positive'.format(price))
+        order = {'price': price}  # type: Dict[str, Any]
+        if quantity is not None:
+            order.update(orderQty=abs(quantity), side='Sell' if quantity < 0 else 'Buy')
+        order.update(extra_attrs or {}, **extra)
+        return self._only_row(self._send_orders('POST', [order], [self._creation(order)]))
+
+    def create_orders(self, orders: Sequence[Dict[str, Any]]) -> OrderRows:
+        """Place each order with a request of its own, in the given order, and return the rows that came back.
+
+        An order is passed on whole, with or without price and quantity; ``symbol`` and ``clOrdID`` are written into it where it has none.
+        A refused order does not keep the others from being sent: its error is logged, and (order, error) is in ``.errors`` of the
+        answer.  Once the exchange is out of reach, overloaded, or has silenced us, the rest is not sent and carries the same error.
+        Raise KeyRefused when the key is refused.
+        """
+        return self._logged(self._send_orders('POST', orders, [self._creation(order) for order in orders]))
+
+    def amend_orders(self, orders: Sequence[Dict[str, Any]]) -> OrderRows:
+        """Amend each order with a request of its own; rows and errors as for create_orders.
+
+        An order is named by ``orderID`` or, without one, by ``clOrdID`` (or ``origClOrdID``); ``orderQty`` is the total, filled part
+        included.  An order that rests no more ends up in ``.errors`` with a message that begins with ``Invalid ordStatus``.
+        """
+        return self._logged(self._send_orders('PUT', orders, [amendment(order) for order in orders]))
+
+    def amend_order(self, order: Dict[str, Any]) -> Dict[str, Any]:
+        """Amend one order and return its row."""
+        return self._only_row(self._send_orders('PUT', [order], [amendment(order)]))
+
+    def cancel_orders(self, orders: Iterable[Union[str, Dict[str, Any]]]) -> List[Dict[str, Any]]:
+        """Cancel orders given as rows (with orderID or only clOrdID) or as order ids; see cancel."""
+        ids, names = [], []  # type: List[str], List[str]
+        for order in orders:
+            if isinstance(order, dict):
+                (ids if order.get('orderID') else names).append(order.get('orderID') or order['clOrdID'])
+            else:
+                ids.append(order)
+        rows = list(self.cancel(ids) or []) if ids else []
+        return rows + (self._cancel({'clOrdID': names}) or []) if names else rows
+
+    def cancel(self, orderID: Union[str, Sequence[str]]) -> Optional[List[Dict[str, Any]]]:
+        """Cancel one order id, or a list of them in one request; return the list of rows, or None when the exchange knows none of them.
+
+        A row may carry ``error``: that order could not be cancelled, as a rule because it rests no more.
+        """
+        if not isinstance(orderID, str):
+            orderID = list(orderID)
+        return self._cancel({'orderID': orderID}) if orderID else []
+
+    def open_orders(self) -> List[Dict[str, Any]]:
+        """Return our resting orders, by prefix, from the live table."""
+        return self.ws.open_orders(self.orderIDPrefix)
+
+    def http_open_orders(self) -> List[Dict[str, Any]]:
+        """Return our resting orders, by prefix, over REST: the truth when the live table is in doubt."""
+        rows = self._curl_bitmex('order', {'filter': {'ordStatus.isTerminated': False, 'symbol': self.symbol}, 'count': PAGE})
+        return [row for row in rows if str(row.get('clOrdID', '')).startswith(self.orderIDPrefix)]
+
+    def look_up(self, clOrdIDs: Iterable[str] = (), orderIDs: Iterable[str] = ()) -> List[Dict[str, Any]]:
+        """Return the exchange's rows of those orders, newest first, finished ones too; what it does not know is missing."""
+        return self._look_up(clOrdIDs, orderIDs, None)
+
+    # The names of releases before 1.6: fronts for single calls, for the exchange has no bulk endpoints any more
+
+    def create_bulk_orders(self, orders: Sequence[Dict[str, Any]]) -> OrderRows:
+        """Place orders one by one; see create_orders."""
+        return self.create_orders(orders)
+
+    def amend_bulk_orders(self, orders: Sequence[Dict[str, Any]]) -> OrderRows:
+        """Amend orders one by one; see amend_orders."""
+        return self.amend_orders(orders)
+
+    def cancel_bulk_orders(self, orders: Iterable[Union[str, Dict[str, Any]]]) -> List[Dict[str, Any]]:
+        """Cancel orders; see cancel_orders."""
+        return self.cancel_orders(orders)
+
+    def _curl_bitmex(self, path, query=None, postdict=None, timeout=None, verb=None, rethrow_errors=False, max_retries=None):
+        # type: (str, Any, Any, Optional[float], Optional[str], bool, Optional[int]) -> Any
+        """Send any request to the API and return the decoded answer; what forks build their extra calls on.
+
+        ``path`` begins after /api/v1; ``query`` and ``postdict`` are dicts; the verb is POST with a ``postdict`` and GET without, unless
+        given.  ``max_retries`` replaces the bound of the policy (``rest/retry.py``).  A refused key raises KeyRefused, or with
+        ``rethrow_errors`` an AuthenticationError that ends no process.
+        """
+        verb = verb or ('POST' if postdict else 'GET')
+        try:
+            if retry.kind_of(verb, '/' + path.lstrip('/')) in (retry.CREATE, retry.AMEND) and isinstance(postdict, dict) and not query:
+                return self._only_row(self._send_orders(verb, [postdict], [postdict], timeout, max_retries))
+            return self._client.request(verb, path, query, postdict, timeout, max_retries)
+        except AuthenticationError as error:
+            if rethrow_errors:
+                raise AuthenticationError(str(error))
+            raise KeyRefused(str(error))
+
+    def _connected(self, should_auth, clock, connect_timeout):
+        # type: (bool, Any, float) -> BitMEXWebsocket
+        """Return the live tables, connected and filled."""
+        if should_auth and not (self.apiKey and self.apiSecret):
+            raise KeyRefused('API_KEY and API_SECRET are not set: {} trades for known keys only'.format(self.base_url))
+        ws = BitMEXWebsocket(api_key=self.apiKey, api_secret=self.apiSecret, clock=clock)
+        try:
+            ws.connect(self.base_url, self.symbol, shouldAuth=should_auth, timeout=connect_timeout)
+        except AuthenticationError as error:
+            ws.exit()
+            raise KeyRefused(str(error))
+        except ConnectionLost as error:
+            ws.exit()
+            if self._way_out and self._way_out not in str(error):
+                raise ConnectionLost('{}: {}'.format(error, self._way_out))
+            raise
+        return ws
+
+    def _creation(self, order):
+        # type: (Dict[str, Any]) -> Dict[str, Any]
+        """Give the caller's order a symbol and a name, and return what is sent for it."""
+        order.setdefault('symbol', self.symbol)
+        if not order.get('clOrdID') or isinstance(order['clOrdID'], GivenName):
+            order['clOrdID'] = GivenName(new_name(self.orderIDPrefix, self._rng))
+        body = _without_none(order)
+        if self.postOnly and 'execInst' not in body and 'price' in body and body.get('ordType') in RESTING_TYPES:
+            body['execInst'] = POST_ONLY
+        return whole(body)
+
+    def _cancel(self, which):
+        # type: (Dict[str, Any]) -> Optional[List[Dict[str, Any]]]
+        return self._curl_bitmex('order', postdict=which, verb='DELETE')
+
+    def _send_orders(self, verb, orders, bodies, timeout=None, max_retries=None):
+        # type: (str, Sequence[Any], Sequence[Dict[str, Any]], Optional[float], Optional[int]) -> OrderRows
+        """Send one request an order and return rows and errors; what is unknown after that is looked up, all at once."""
+        outcomes = [None] * len(bodies)  # type: List[Any]   # a row or an error for each
+        unknown = {}   # type: Dict[int, Tuple[float, OutcomeUnknown]]   # place -> exchange time of sending, what is known
+        stopped = None  # type: Optional[MarketMakerError]   # why the rest is not sent
+        for place, body in enumerate(bodies):
+            if stopped is not None:
+                outcomes[place] = stopped
+                continue
+            names = names_of(body)
+            began = self._client.now()
+            try:
+                outcomes[place] = self._client.request(verb, 'order', None, body, timeout, max_retries, names,
+                                                       not self._unsure.isdisjoint(names))
+            except OutcomeUnknown as error:
+                unknown[place] = began, error
+                if place - 1 in unknown:  # the second in a row: the others would only wait as long
+                    stopped = ConnectionLost('not sent, for the exchange left the two orders before without an answer')
+            except (ConnectionLost, RateLimited, Overloaded) as error:
+                outcomes[place] = stopped = error
+            except AuthenticationError as error:
+                self._unsure.update(name for _, doubt in unknown.values() for name in doubt.clOrdIDs)
+                raise KeyRefused(str(error))
+            except APIError as error:
+                outcomes[place] = error
+            except (ValueError, TypeError) as error:
+                outcomes[place] = OrderRejected('{} cannot be sent: {}'.format(describe(orders[place]), error))
+        if unknown:
+            self._settle(verb, bodies, unknown, outcomes)
+        pairs = list(zip(orders, outcomes))
+        return OrderRows([row for _, row in pairs if not isinstance(row, Exception)],
+                         [pair for pair in pairs if isinstance(pair[1], Exception)])
+
+    def _settle(self, verb, bodies, unknown, outcomes):
+        # type: (str, Sequence[Dict[str, Any]], Dict[int, Tuple[float, OutcomeUnknown]], List[Any]) -> None
+        """Look for the orders of unknown fate until each is found, a few times; what is not found stays unknown."""
+        for place, (_, error) in unknown.items():
+            outcomes[place] = error
+            self._unsure.update(error.clOrdIDs)
+        left = {place: known for place, known in unknown.items() if known[1].clOrdIDs}  # one without a name cannot be found
+        for seconds in retry.LOOKS:
+            if not left:
+                return
+            try:
+                self._client.wait(seconds, outcomes[min(left)])
+                rows = self._look_up([name for place in left for name in _clOrdIDs(bodies[place])],
+                                     [bodies[place]['orderID'] for place in left if bodies[place].get('orderID')], 0)
+            except OutcomeUnknown:  # a stop came while we waited
+                return
+            except (APIError, ConnectionLost) as error:
+                logger.warning('looking for orders of unknown fate: %s', error)
+                continue
+            for place in list(left):
+                found = _found(verb, bodies[place], rows, left[place][0] - CLOCK_DOUBT)
+                if found is not None:
+                    outcomes[place] = found
+                    self._unsure.difference_update(left.pop(place)[1].clOrdIDs)
+
+    def _look_up(self, clOrdIDs, orderIDs, max_retries):
+        # type: (Iterable[str], Iterable[str], Optional[int]) -> List[Dict[str, Any]]
+        rows = []  # type: List[Dict[str, Any]]
+        for field, values in (('clOrdID', list(clOrdIDs)), ('orderID', list(orderIDs))):
+            for start in range(0, len(values), 100):
+                query = {'filter': {field: values[start:start + 100]}, 'count': PAGE, 'reverse': True}
+                rows += self._client.request('GET', 'order', query, max_retries=max_retries)
+        return rows
+
+    def _logged(self, rows):
+        # type: (OrderRows) -> OrderRows
+        for order, error in rows.errors:
+            logger.log(logging.ERROR if isinstance(error, OutcomeUnknown) else logging.WARNING, '%s: %s', describe(order), error)
+        return rows
+
+    @staticmethod
+    def _only_row(rows):
+        # type: (OrderRows) -> Dict[str, Any]
+        for _, error in rows.errors:
+            raise error
+        return rows[0]
+
+
+def report(level: int, text: str, *args: Any) -> None:
+    """Write a log line of REST; here, so that it carries this module's name."""
+    logger.log(level, text, *args)
+
+
+def way_out(base_url: str) -> str:
+    """Return what to do when that address does not answer, or '' where we have no advice."""
+    host = (urlsplit(base_url).hostname or '').lower()
+    if host == 'bitmex.com' or host.endswith('.bitmex.com'):
+        return ('BitMEX and its testnet closed on {}; set BASE_URL = "{}" for the local exchange, or run with --local'
+                .format(CLOSING_DATE, LOCAL_BASE_URL))
+    return ''
+
+
+def amendment(order: Dict[str, Any]) -> Dict[str, Any]:
+    """Return what is sent to amend an order: everything given, with the order named as the exchange wants it."""
+    body = _without_none(order)
+    if body.get('orderID'):
+        body.pop('clOrdID', None)   # with an orderID beside it this would be a new name for the order
+    elif body.get('clOrdID') and not body.get('origClOrdID'):
+        body['origClOrdID'] = body.pop('clOrdID')
+    return whole(body)
+
+
+def whole(body: Dict[str, Any]) -> Dict[str, Any]:
+    """Make integers of quantities such as 150.0, in place, and return the body; what is no whole number is left for the exchange."""
+    for name in WHOLE:
+        try:
+            if name in body and body[name] == int(body[name]):
+                body[name] = int(body[name])
+        except (ValueError, TypeError, OverflowError):
+            continue  # not a number at all: the exchange will say so
+    return body
+
+
+def names_of(body: Dict[str, Any]) -> List[str]:
+    """Return what a request to create or amend calls its order: its clOrdIDs, else its order id."""
+    return _clOrdIDs(body) or [body[name] for name in ('orderID',) if body.get(name)]
+
+
+def describe(order: Dict[str, Any]) -> str:
+    """Return an order as the log shows it: 'Sell 100 @ 389.88', with whatever of it is there."""
+    words = [order.get('side'), order.get('orderQty', order.get('leavesQty')), '@', order.get('price', order.get('stopPx', 'market'))]
+    return ' '.join(str(word) for word in words if word is not None)
+
+
+def _clOrdIDs(body):
+    # type: (Dict[str, Any]) -> List[str]
+    return [str(body[name]) for name in ('clOrdID', 'origClOrdID') if body.get(name)]
+
+
+def _found(verb, body, rows, since):
+    # type: (str, Dict[str, Any], List[Dict[str, Any]], float) -> Any
+    """Return the row that settles what became of a request, or the error that does, or None; ``since`` is in exchange time."""
+    for row in rows:
+        if body.get('orderID') not in (None, row.get('orderID')) or not body.get('orderID') and row.get('clOrdID') not in _clOrdIDs(body):
+            continue
+        if verb == 'POST':
+            if not retry.is_finished(row) or retry.unix_time(row.get('transactTime') or row.get('timestamp')) >= since:
+                return row   # else an order of earlier times that had the same name
+        elif retry.is_applied(row, body):
+            return row
+        elif retry.is_finished(row):
+            message = 'Invalid ordStatus: {}'.format(row.get('ordStatus'))
+            return APIError('PUT /order: {}'.format(message), status=400, name='HTTPError', message=message)
+    return None
+
+
+def _without_none(order):
+    # type: (Dict[str, Any]) -> Dict[str, Any]
+    return {name: value for name, value in iteritems(order) if value is not None}
