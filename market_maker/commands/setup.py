@@ -115,7 +115,7 @@ def _copy_package(target):
     # type: (str) -> None
     """Copy the package's files with fresh modes (an installed one may be read-only), its defaults inside it."""
     for folder, folders, files in os.walk(PACKAGE):
-        folders[:] = [name for name in folders if name not in LEFT_OUT]
+        folders[:] = [name for name in folders if name not in LEFT_OUT and not name.startswith('.')]
         place = os.path.normpath(os.path.join(target, os.path.relpath(folder, PACKAGE)))
         os.mkdir(place)
         for name in files:
