@@ -44,6 +44,60 @@ def cut_to_room(orders, side, allowance, lot):
     return kept
 
 
+class Working(object):
+    """What works on each side now; tells, step by step, whether the next order may follow.
+
+    ``rows`` are resting orders, ``rooms`` the contracts that may work on each side (see ``room``).
+    """
+
+    def __init__(self, rows, rooms):
+        # type: (List[Dict[str, Any]], Dict[str, float]) -> None
+        self._rooms = rooms
+        self._leaves = {'Buy': 0, 'Sell': 0}              # side -> contracts at work
+        self._prices = {'Buy': {}, 'Sell': {}}            # type: Dict[str, Dict[Any, float]]   # side -> order -> price
+        for row in rows:
+            if row.get('side') in self._leaves:
+                self._put(row['side'], row.get('orderID') or row.get('clOrdID'), row.get('price'), leaves(row))
+        self._best = {'Buy': max(self._prices['Buy'].values(), default=float('-inf')),
+                      'Sell': min(self._prices['Sell'].values(), default=float('inf'))}   # or something better
+
+    def refusal(self, side, price, grows_by):
+        # type: (str, Optional[float], float) -> str
+        """Return why an order may not be placed or changed to this now, or ''."""
+        if grows_by > 0 and self._leaves[side] + grows_by > self._rooms[side]:
+            return '{} more contracts beside the {} at work would pass the position limit'.format(
+                grows_by, self._leaves[side])
+        other = 'Sell' if side == 'Buy' else 'Buy'
+        if price is None or not _reaches(side, price, self._best[other]):
+            return ''
+        reached = [theirs for theirs in self._prices[other].values() if _reaches(side, price, theirs)]
+        return 'at {} it would meet our own order at {}'.format(price, reached[0]) if reached else ''
+
+    def step(self, side, name, price, grows_by):
+        # type: (str, Any, Optional[float], float) -> None
+        """Note an order as placed or changed."""
+        self._put(side, name, price, grows_by)
+        if price is not None:
+            self._best[side] = (max if side == 'Buy' else min)(self._best[side], price)
+
+    def _put(self, side, name, price, grows_by):
+        # type: (str, Any, Optional[float], float) -> None
+        self._leaves[side] += grows_by
+        if price is not None:
+            self._prices[side][name] = price
+
+
+def leaves(row):
+    # type: (Dict[str, Any]) -> int
+    """Return the contracts of an order that count for a position limit."""
+    return 0 if only_reduces(row) else int(row.get('leavesQty') or 0)
+
+
+def _reaches(side, price, other):
+    # type: (str, float, float) -> bool
+    return price >= other if side == 'Buy' else price <= other
+
+
 def inner_first(orders, side):
     # type: (List[Dict[str, Any]], str) -> List[int]
     """Return the places of the orders in their list, those nearest to the market first (then those without price)."""

@@ -1,0 +1,443 @@
+"""ExchangeInterface: our account seen through one symbol.
+
+Reads come from memory and return at once.  What it sends it also remembers (``orders/commands.py``), so that
+``get_orders`` is right before the tables have echoed an order, and it touches only orders of our own: those whose
+clOrdID is the prefix and the 22 characters that we generate, and those that this process sent under a name of the
+strategy's.  In a dry run it reads everything and sends nothing. It decides nothing about quoting and never ends the
+process.
+"""
+from __future__ import absolute_import
+
+import random
+import time
+from typing import Any, Dict, List, Optional, Tuple  # noqa: F401
+
+from market_maker import bitmex, contracts
+from market_maker.orders import commands, converge, risk
+from market_maker.orders.results import Results
+from market_maker.rest.names import is_generated, new_name
+from market_maker.settings import command_line, settings
+from market_maker.utils import constants, log
+from market_maker.utils.errors import (AuthenticationError, ConnectionLost, MarketClosedError, MarketEmptyError,
+                                       MarketMakerError, OrderNotFound, OutcomeUnknown)
+
+logger = log.under('market_maker')
+
+NO_BUY = {'price': -2 ** 32}    # what get_highest_buy answers when we bid nothing: strategies compare with it
+NO_SELL = {'price': 2 ** 32}
+FLAT = ('currentQty', 'avgCostPrice', 'avgEntryPrice', 'openOrderBuyQty', 'openOrderSellQty', 'openOrderBuyCost',
+        'openOrderSellCost', 'liquidationPrice', 'marginCallPrice', 'bankruptPrice', 'breakEvenPrice', 'markPrice',
+        'markValue', 'initMargin', 'maintMargin', 'posMargin', 'unrealisedGrossPnl', 'unrealisedPnl',
+        'unrealisedPnlPcnt', 'unrealisedRoePcnt', 'realisedPnl', 'realisedGrossPnl', 'rebalancedPnl', 'homeNotional',
+        'foreignNotional', 'currentCost', 'currentComm')   # the zeros of a position that never was
+MARGIN = ('amount', 'walletBalance', 'marginBalance', 'availableMargin', 'excessMargin', 'withdrawableMargin')
+NO_MARGIN = ('prevRealisedPnl', 'grossComm', 'grossOpenCost', 'grossOpenPremium', 'grossExecCost', 'grossMarkValue',
+             'riskValue', 'initMargin', 'maintMargin', 'realisedPnl', 'unrealisedPnl', 'marginLeverage',
+             'marginUsedPcnt')   # with MARGIN, what a dry run's margin row holds
+REFUSED_TEXT = 'Invalid ordStatus'   # BitMEX's answer to an amend of an order that rests no more
+REMEMBERED = 10000   # names of orders whose kind is kept
+SHORT = 2.0      # seconds for the one attempt of somebody in a hurry
+LAST_ECHO = 0.1  # seconds for the last cancels to show in the tables, and with them the last fills
+FAREWELL = 10.0  # seconds that cancel_everything keeps trying
+LOST_FOR = 1.0   # seconds after which a create that was cut off at the end of a run is taken for never carried out
+PAUSE = 0.25     # seconds between two questions to the exchange
+GLANCE = 0.01    # seconds between two looks at the tables
+
+
+class ExchangeInterface(object):
+    """What a strategy may ask and tell the exchange; ``dry_run``, ``symbol`` and ``bitmex`` are its public attributes.
+
+    Building it connects (see ``bitmex.BitMEX`` for what that raises).  Any thread may call any method; no lock is held
+    while one of them talks to the exchange.
+    """
+
+    def __init__(self, dry_run: bool = False) -> None:
+        self.dry_run = dry_run
+        self.symbol = command_line().symbol or settings.SYMBOL
+        self.bitmex = self._connect()
+        self.results = Results()
+        self._commands = commands.Commands()
+        self._own_names = {}      # type: Dict[Any, bool]   # clOrdID -> whether we generate such names
+        self._given_names = {}    # type: Dict[str, bool]   # clOrdIDs of the strategy's that we sent -> True
+        self._fills = commands.FillWatch()
+        self._rng = random.SystemRandom()
+        self.is_closing = False  # nothing is placed any more
+        self._is_stale = False   # an amend was refused for an order that rests no more: the ladder wants another look
+        self.results.begin(self._wallet(), self._executions())
+
+    def _connect(self):
+        # type: () -> Any
+        """Return the connector.  A dry run does without keys where there are none; then there is no account to read."""
+        has_keys = bool(settings.API_KEY and settings.API_SECRET) or bitmex.local.is_local(settings.BASE_URL)
+        return bitmex.BitMEX(settings.BASE_URL, self.symbol, settings.API_KEY, settings.API_SECRET,
+                             orderIDPrefix=settings.ORDERID_PREFIX, shouldWSAuth=has_keys or not self.dry_run,
+                             postOnly=settings.POST_ONLY, timeout=settings.TIMEOUT, local_market=settings.LOCAL_MARKET,
+                             local_seed=settings.LOCAL_SEED, connect_timeout=settings.CONNECT_TIMEOUT)
+
+    # The market
+
+    def get_instrument(self, symbol: Optional[str] = None) -> Dict[str, Any]:
+        """Return the live row of an instrument, ours by default, with ``tickLog``, the decimals of its tick."""
+        return self.bitmex.instrument(symbol or self.symbol)
+
+    def get_ticker(self, symbol: Optional[str] = None) -> Dict[str, float]:
+        """Return a new dict with the prices last, buy, sell and mid, each on the tick."""
+        return self.bitmex.ticker_data(symbol or self.symbol)
+
+    def is_open(self) -> bool:
+        """Tell whether the live tables are connected and can be trusted."""
+        return bool(self.bitmex.ws.connected_ok())
+
+    def wait_until_open(self, seconds: float) -> bool:
+        """Wait until the live tables have fresh images of everything, ``seconds`` at most; return whether they have."""
+        return bool(self.bitmex.ws.wait_until_ready(seconds))
+
+    def check_market_open(self) -> None:
+        """Raise MarketClosedError unless the instrument trades now."""
+        state = self.get_instrument().get('state')
+        if state != 'Open':
+            raise MarketClosedError('{} does not trade now: its state is {}'.format(self.symbol, state))
+
+    def check_if_orderbook_empty(self) -> None:
+        """Raise MarketEmptyError when there is no bid or no ask to quote around."""
+        if self.get_instrument().get('midPrice') is None:
+            raise MarketEmptyError('the order book of {} has no price to quote around'.format(self.symbol))
+
+    # The account
+
+    def get_margin(self) -> Dict[str, Any]:
+        """Return the live margin row in satoshi; in a dry run one of the balance DRY_BTC, and availableFunds in XBT."""
+        if not self.dry_run:
+            return self.bitmex.funds()
+        balance = int(round(settings.DRY_BTC * constants.XBt_TO_XBT))
+        row = dict.fromkeys(NO_MARGIN, 0)
+        row.update(dict.fromkeys(MARGIN, balance))
+        row.update(currency='XBt', availableFunds=float(settings.DRY_BTC))
+        return row
+
+    def get_position(self, symbol: Optional[str] = None) -> Dict[str, Any]:
+        """Return the live position row, or without one a row of zeros."""
+        symbol = symbol or self.symbol
+        row = self.bitmex.position(symbol)
+        if row and 'avgCostPrice' in row:
+            return row
+        return dict(dict.fromkeys(FLAT, 0), **dict(row or {}, symbol=symbol))
+
+    def get_delta(self, symbol: Optional[str] = None) -> int:
+        """Return the position in contracts, signed."""
+        return self.get_position(symbol).get('currentQty') or 0
+
+    def get_portfolio(self) -> Dict[str, Dict[str, Any]]:
+        """Return for each of CONTRACTS its currentQty, futureType, multiplier (for the delta), markPrice and spot."""
+        portfolio = {}
+        for symbol in settings.CONTRACTS:
+            instrument = self.get_instrument(symbol)
+            mark = instrument.get('markPrice')
+            spot = instrument.get('indicativeSettlePrice')
+            portfolio[symbol] = {
+                'currentQty': float(self.get_delta(symbol)),
+                'futureType': contracts.kind(instrument).capitalize(),
+                'multiplier': contracts.delta_multiplier(instrument),
+                'markPrice': float(mark or spot or 0),
+                'spot': float(spot or mark or 0),
+            }
+        return portfolio
+
+    def calc_delta(self) -> Dict[str, float]:
+        """Return the portfolio's delta in XBT, signed: at the index (spot), at the marks, and the difference
+        (basis)."""
+        spot = mark = 0.0
+        for item in self.get_portfolio().values():
+            if item['currentQty'] and item['spot']:
+                which = item['futureType'].lower()
+                spot += contracts.exposure(which, item['multiplier'], item['currentQty'], item['spot'])
+                mark += contracts.exposure(which, item['multiplier'], item['currentQty'], item['markPrice'])
+        return {'spot': spot, 'mark_price': mark, 'basis': mark - spot}
+
+    # Our orders
+
+    def get_orders(self) -> List[Dict[str, Any]]:
+        """Return our open orders of this symbol as a fresh list of live rows; [] in a dry run.
+
+        Where the tables have not echoed the exchange's answer to a command yet, the answer counts.
+        """
+        if self.dry_run:
+            return []
+        rows = [row for row in self.bitmex.ws.open_orders('') if self.is_own(row)]
+        return self._commands.overlay(rows, self._finished, time.monotonic())
+
+    def get_highest_buy(self) -> Dict[str, Any]:
+        """Return our best bid, or a dict with an impossibly low price."""
+        return max(self._priced('Buy'), key=lambda order: order['price'], default=dict(NO_BUY))
+
+    def get_lowest_sell(self) -> Dict[str, Any]:
+        """Return our best ask, or a dict with an impossibly high price."""
+        return min(self._priced('Sell'), key=lambda order: order['price'], default=dict(NO_SELL))
+
+    def is_own(self, order: Dict[str, Any]) -> bool:
+        """Tell whether an order is ours: its name is one that we generate, or one that this process sent."""
+        name = order.get('clOrdID')
+        known = self._own_names.get(name)
+        if known is None:
+            known = bool(name) and is_generated(name, self.bitmex.orderIDPrefix)
+            if len(self._own_names) >= REMEMBERED:
+                self._own_names.clear()   # it only saves time
+            self._own_names[name] = known
+        return known or name in self._given_names
+
+    def create_orders(self, orders: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
+        """Place orders and return the rows that came back; in a dry run return the list unsent.
+
+        A dict is passed on whole, and ``symbol`` and ``clOrdID`` are written into it where it has none.  An order that
+        is refused is logged and does not keep the others from being sent; ``.errors`` of the answer lists it.
+        """
+        if self.dry_run:
+            return orders
+        if self.is_closing:
+            raise ConnectionLost('the bot is shutting down and places nothing any more')
+        named = [self._named(order) for order in orders]
+        try:
+            rows = self._note(self.bitmex.create_orders(named))
+        except BaseException:   # a stop, a refused key: whether they were sent is for cancel_everything to find out
+            for order in named:
+                self._commands.lost(order['clOrdID'])
+            raise
+        for order, error in getattr(rows, 'errors', ()):
+            if isinstance(error, OutcomeUnknown):
+                self._commands.lost(order['clOrdID'])
+            else:
+                self._commands.refused(order['clOrdID'])
+        self.results.created += len(rows)
+        return rows
+
+    def amend_orders(self, orders: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
+        """Amend orders by orderID or clOrdID and return the rows that came back; in a dry run the list, unsent."""
+        if self.dry_run:
+            return orders
+        rows = self._note(self.bitmex.amend_orders(orders))
+        for order, error in getattr(rows, 'errors', ()):
+            if isinstance(error, OrderNotFound) or getattr(error, 'message', '').startswith(REFUSED_TEXT):
+                self._is_stale = True
+                if order.get('orderID'):
+                    self._commands.gone(order['orderID'], time.monotonic())
+        self.results.amended += len(rows)
+        return rows
+
+    def cancel_orders(self, orders: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
+        """Cancel orders in one request and return the rows that came back; in a dry run return the list unsent."""
+        if self.dry_run or not orders:
+            return orders
+        rows = self.bitmex.cancel_orders(orders) or []
+        answered = self._note([row for row in rows if not row.get('error') and row.get('orderID')])
+        self.results.cancelled += len(answered)
+        known = {row.get('orderID') for row in rows}
+        for order in orders:
+            if order.get('orderID') and order['orderID'] not in known:
+                self._commands.gone(order['orderID'], time.monotonic())
+        return rows
+
+    create_bulk_orders = create_orders   # the names of releases before 1.6; there are no bulk endpoints any more
+    amend_bulk_orders = amend_orders
+    cancel_bulk_orders = cancel_orders
+
+    def cancel_order(self, order: Dict[str, Any]) -> None:
+        """Cancel one order."""
+        logger.info('Canceling: %s', self.describe(order))
+        self.cancel_orders([order])
+
+    def cancel_all_orders(self) -> None:
+        """Cancel every order of ours on this symbol, as the exchange knows them; nothing in a dry run.
+
+        Returns when the tables have followed, or after API_REST_INTERVAL seconds.
+        """
+        if self.dry_run:
+            return
+        logger.info('Resetting current position. Cancelling all existing orders.')
+        orders = self._resting()
+        if not orders:
+            return
+        for order in orders:
+            logger.info('Canceling: %s', self.describe(order))
+        self.cancel_orders(orders)
+        self._wait_for_echo({order['orderID'] for order in orders}, settings.API_REST_INTERVAL or 0)
+
+    def cancel_everything(self, seconds: float = FAREWELL) -> Tuple[int, str]:
+        """Cancel every order of ours and look until none is left; return (how many may be left, why).
+
+        It asks the exchange, not the tables, also for the creates that were cut off before their answer came.
+        """
+        self.is_closing = True
+        if self.dry_run:
+            return 0, ''
+        cancelled = set()   # type: set
+        deadline = time.monotonic() + seconds
+        while True:
+            left = None   # type: Optional[List[Dict[str, Any]]]
+            try:
+                self._find_lost()
+                left = self._resting()
+                if left:
+                    self.cancel_orders(left)
+                    cancelled.update(order['orderID'] for order in left)
+                elif not self._commands.unanswered():
+                    self._wait_for_echo(cancelled, LAST_ECHO)
+                    return 0, ''
+                reason = 'they still rest after their cancel' if left else 'sent, and the answer was lost'
+            except AuthenticationError:
+                raise
+            except MarketMakerError as error:
+                reason = str(error)
+            if time.monotonic() > deadline:
+                return max(len(self.get_orders() if left is None else left), len(self._commands.unanswered())), reason
+            if not left:
+                time.sleep(PAUSE)
+
+    def cancel_once(self) -> Tuple[int, str]:
+        """Cancel what the tables show as ours with one short attempt and no look afterwards; as cancel_everything."""
+        self.is_closing = True
+        resting = [order['orderID'] for order in self.get_orders()]
+        wanted = [('orderID', resting), ('clOrdID', self._commands.unanswered())]
+        try:
+            for field, names in wanted:
+                if names and not self.dry_run:
+                    self.bitmex._curl_bitmex('order', postdict={field: names}, timeout=SHORT, verb='DELETE',
+                                             max_retries=0)
+        except MarketMakerError as error:
+            return sum(len(names) for _, names in wanted), str(error)
+        return 0, ''
+
+    def reconcile(self) -> None:
+        """Look up what the tables leave open: creates whose answer was lost, and answers that found no echo."""
+        now = time.monotonic()
+        names, ids = self._commands.to_look_up(self.bitmex.ws.open_orders(''), now)
+        if not names and not ids:
+            return
+        found = self.bitmex.look_up(names, ids)
+        for row in found:
+            self._commands.answered(row, now)
+        known = {row.get('clOrdID') for row in found}
+        for name in names:
+            if name not in known:
+                self._commands.absent(name, now)
+        known = {row.get('orderID') for row in found}
+        for order_id in ids:
+            if order_id not in known:
+                self._commands.gone(order_id, now)
+
+    def in_flight(self) -> List[Dict[str, Any]]:
+        """Return the creates that have no answer yet, as rows without orderID."""
+        return self._commands.in_flight()
+
+    def is_stale(self) -> bool:
+        """Tell, once, whether an amend came too late since the last call."""
+        was, self._is_stale = self._is_stale, False
+        return was
+
+    def rooms(self) -> Dict[str, float]:
+        """Return for each side the contracts that may work at once without taking the position beyond its limit."""
+        if not settings.CHECK_POSITION_LIMITS:
+            return {'Buy': float('inf'), 'Sell': float('inf')}
+        low, high = self._fills.bounds(self.get_position(), self.get_orders(), self._finished)
+        return {'Buy': risk.room('Buy', high, settings.MIN_POSITION, settings.MAX_POSITION),
+                'Sell': risk.room('Sell', low, settings.MIN_POSITION, settings.MAX_POSITION)}
+
+    # Words
+
+    def describe(self, order: Dict[str, Any]) -> str:
+        """Return an order as the log shows it: ``Sell 100 @ 389.88``, buys indented to the same width."""
+        size = order.get('leavesQty')
+        if size is None:
+            size = converge.quantity(order)
+        price = order.get('price')
+        where = '{:.{}f}'.format(price, self.tick_log()) if price is not None else 'market'
+        if order.get('stopPx') is not None:
+            where += ' (stop {})'.format(order['stopPx'])
+        return '{:>4} {} @ {}'.format(order.get('side') or '', 'all' if size is None else size, where)
+
+    def tick_log(self) -> int:
+        """Return how many decimals prices of our instrument have."""
+        return self.get_instrument().get('tickLog') or 0
+
+    def tally(self) -> Results:
+        """Return what this run has done so far, with the newest executions counted."""
+        self.results.count(self._executions(), self.is_own)
+        return self.results
+
+    def realised(self) -> int:
+        """Return by how much the wallet has changed in this run, in minor units: profits less fees and funding."""
+        wallet = self._wallet()
+        return 0 if wallet is None or self.results.wallet_before is None else wallet - self.results.wallet_before
+
+    # Inside
+
+    def _named(self, order):
+        # type: (Dict[str, Any]) -> Dict[str, Any]
+        """Note an order as sent and return a copy of it with a name, which is written into the caller's dict too."""
+        name = order.get('clOrdID')
+        if not name or isinstance(name, bitmex.GivenName):
+            name = new_name(self.bitmex.orderIDPrefix, self._rng)
+            order['clOrdID'] = bitmex.GivenName(name)
+        elif not is_generated(name, self.bitmex.orderIDPrefix):
+            self._given_names[str(name)] = True
+        order.setdefault('symbol', self.symbol)
+        sent = dict(order, clOrdID=str(name))
+        self._commands.sent(str(name), sent, time.monotonic())
+        return sent
+
+    def _note(self, rows):
+        # type: (Any) -> Any
+        """Remember the rows that the exchange answered with."""
+        for row in rows or ():
+            if row.get('orderID'):
+                self._commands.answered(row, time.monotonic())
+        return rows
+
+    def _resting(self):
+        # type: () -> List[Dict[str, Any]]
+        """Return our open orders as REST knows them."""
+        if self._given_names:   # names without our prefix, which http_open_orders leaves out
+            rows = self.bitmex._curl_bitmex('order', {'filter': {'symbol': self.symbol, 'open': True}, 'count': 500})
+        else:
+            rows = self.bitmex.http_open_orders()
+        return [row for row in rows if self.is_own(row)]
+
+    def _find_lost(self):
+        # type: () -> None
+        """Look up the creates without an answer; one that stays unknown for LOST_FOR seconds was never carried out."""
+        names = self._commands.unanswered()
+        found = {row.get('clOrdID'): row for row in (self.bitmex.look_up(names) if names else ())}
+        for name in names:
+            if name in found:
+                self._commands.answered(found[name], time.monotonic())
+            else:
+                self._commands.absent(name, time.monotonic(), LOST_FOR)
+
+    def _priced(self, side):
+        # type: (str) -> List[Dict[str, Any]]
+        return [order for order in self.get_orders() if order.get('side') == side and order.get('price') is not None]
+
+    def _finished(self, order_id):
+        # type: (str) -> Optional[Dict[str, Any]]
+        """Return the last state of an order that left the tables, or None."""
+        return self.bitmex.ws.finished_order(order_id)
+
+    def _executions(self):
+        # type: () -> List[Dict[str, Any]]
+        return list(self.bitmex.ws.data.get('execution') or ())
+
+    def _wallet(self):
+        # type: () -> Optional[int]
+        """Return the wallet balance in minor units, or None where there is no account to read."""
+        try:
+            return self.bitmex.funds().get('walletBalance')
+        except (AttributeError, KeyError, IndexError, TypeError):
+            return None
+
+    def _wait_for_echo(self, order_ids, seconds):
+        # type: (Any, float) -> None
+        """Wait until the tables no longer show these orders, ``seconds`` at most."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if not any(row['orderID'] in order_ids for row in self.bitmex.ws.open_orders('')):
+                return
+            time.sleep(GLANCE)

@@ -1,0 +1,686 @@
+"""OrderManager: the loop that looks at the market, asks the strategy what it wants, and makes it so.
+
+It joins the rooms and owns the end of a run: whatever ends it, our own orders are cancelled, looked for until none is
+left, and the run is summed up.  It decides no price (``orders/``), sends nothing by itself (``ExchangeInterface``) and
+holds no lock.  Strategies subclass it; every method without a leading underscore may be overridden and is called
+through ``self``, and what it keeps for itself begins with ``_mm_``, for the public names belong to the strategies.
+"""
+from __future__ import absolute_import
+
+import atexit
+import logging
+import os
+import random
+import signal
+import sys
+import threading
+import time
+import traceback
+from datetime import datetime
+from os.path import getmtime
+from time import sleep  # noqa: F401
+from typing import Any, Dict, List, Optional, Tuple  # noqa: F401
+
+import requests  # noqa: F401
+
+# Strategies star-import this module and use whatever it has always brought along, needed here or not.
+from market_maker import bitmex  # noqa: F401
+from market_maker.contracts import cost, kind, margin, settle_scale
+from market_maker.exchange_interface import ExchangeInterface
+from market_maker.orders import converge, levels, risk
+from market_maker.orders.commands import Patience
+from market_maker.settings import settings
+from market_maker.utils import constants, errors, log, math  # noqa: F401
+
+logger = logging.getLogger('root')
+
+watched_files_mtimes = []  # type: List[Tuple[str, float]]   # (path of WATCHED_FILES, its time stamp at the start)
+
+IMPATIENCE = 3        # passes in a row, at the most, after an amend that came too late
+RECONNECT_TIMEOUT = 300.0   # seconds that check_connection waits for the live tables before it gives them up
+STEP = 1.0            # seconds between two looks of a waiting loop
+MARKET_ERRORS = (errors.MarketClosedError, errors.MarketEmptyError, errors.SanityCheckError)
+PASSING_ERRORS = (errors.ConnectionLost, errors.OutcomeUnknown, errors.RateLimited, errors.Overloaded)
+
+
+class Stopped(KeyboardInterrupt, SystemExit):
+    """Ctrl-C: what handlers of KeyboardInterrupt catch, and what ends the process without a traceback when nobody
+    does."""
+
+    code = errors.EXIT_OK
+
+
+def XBt_to_XBT(XBt):
+    # type: (float) -> float
+    """Return satoshi as XBT."""
+    return float(XBt) / constants.XBt_TO_XBT
+
+
+class OrderManager(object):
+    """Keeps the orders that ``place_orders`` wants, until it is told to stop.
+
+    ``exchange``, ``instrument`` (the live row), ``start_time``, ``starting_qty``, ``running_qty`` (contracts),
+    ``start_XBt`` (satoshi) and ``start_position_buy``, ``_sell`` and ``_mid`` are there when ``place_orders`` is first
+    called, at the end of the constructor.
+    """
+
+    def __init__(self) -> None:
+        log.setup_custom_logger('root', settings.LOG_LEVEL)
+        self._mm_begin()
+        self.exchange = self.create_exchange()
+        logger.info('Using symbol %s.', self.exchange.symbol)
+        if settings.DRY_RUN:
+            logger.info('Order Manager initializing, connecting to BitMEX. Dry run: nothing is sent.')
+        else:
+            logger.info('Order Manager initializing, connecting to BitMEX. Live run: executing real trades.')
+        self.start_time = datetime.now()
+        self.instrument = self.exchange.get_instrument()
+        self._mm_put_sizes_on_lot()
+        self.starting_qty = self.exchange.get_delta()
+        self.running_qty = self.starting_qty
+        self._mm_guarded(self.reset)
+
+    def create_exchange(self) -> Any:
+        """Return the ExchangeInterface to trade through."""
+        return ExchangeInterface(settings.DRY_RUN)
+
+    def init(self) -> None:
+        """Do nothing: strategies of the first releases call it before ``run_loop``."""
+
+    def reset(self) -> None:
+        """Cancel all our orders and begin anew: look at the market, print the status, place orders."""
+        self.exchange.cancel_all_orders()
+        self.sanity_check()
+        self.print_status()
+        self.place_orders()
+
+    # What we see
+
+    def print_status(self) -> None:
+        """Log balance, position, limits, average prices, contracts traded in this run, and the delta of the
+        portfolio."""
+        balance = self.exchange.get_margin()
+        position = self.exchange.get_position()
+        self.running_qty = self.exchange.get_delta()
+        self.start_XBt = balance['marginBalance']
+        decimals = self.exchange.get_instrument()['tickLog']
+        logger.info('Current XBT Balance: %.6f', XBt_to_XBT(self.start_XBt))
+        logger.info('Current Contract Position: %d', self.running_qty)
+        if settings.CHECK_POSITION_LIMITS:
+            logger.info('Position limits: %d/%d', settings.MIN_POSITION, settings.MAX_POSITION)
+        if position['currentQty']:
+            logger.info('Avg Cost Price: %.*f', decimals, float(position['avgCostPrice'] or 0))
+            logger.info('Avg Entry Price: %.*f', decimals, float(position['avgEntryPrice'] or 0))
+        logger.info('Contracts Traded This Run: %d', self.running_qty - self.starting_qty)
+        logger.info('Total Contract Delta: %.4f XBT', self.exchange.calc_delta()['spot'])
+
+    def get_ticker(self) -> Dict[str, float]:
+        """Return the ticker (last, buy, sell, mid) and set the start prices of the ladder from it."""
+        ticker = self.exchange.get_ticker()
+        decimals = self.instrument['tickLog']
+        start = levels.start_prices(ticker, self.instrument['tickSize'], settings.MAINTAIN_SPREADS, settings.MIN_SPREAD,
+                                    self.exchange.get_highest_buy()['price'], self.exchange.get_lowest_sell()['price'])
+        self.start_position_buy, self.start_position_sell, self.start_position_mid = start
+        if not self._mm_is_quiet:
+            logger.info('%s Ticker: Buy: %.*f, Sell: %.*f', self.instrument['symbol'],
+                        decimals, ticker['buy'], decimals, ticker['sell'])
+            logger.info('Start Positions: Buy: %.*f, Sell: %.*f, Mid: %.*f',
+                        decimals, start.buy, decimals, start.sell, decimals, start.mid)
+        return ticker
+
+    def sanity_check(self) -> None:
+        """Check that there is a market to quote and that our innermost quotes would not trade at once.
+
+        Raise MarketEmptyError, MarketClosedError or SanityCheckError; the loop then pulls the quotes and waits.
+        """
+        self.exchange.check_if_orderbook_empty()
+        self.exchange.check_market_open()
+        ticker = self.get_ticker()
+        fault = risk.crossing(self.get_price_offset(-1), self.get_price_offset(1), ticker)
+        if fault:
+            raise errors.SanityCheckError('quotes that make no sense: {}'.format(fault))
+        self._mm_report_limits()
+
+    def long_position_limit_exceeded(self) -> bool:
+        """Tell whether the position has reached MAX_POSITION; never with CHECK_POSITION_LIMITS off."""
+        return bool(settings.CHECK_POSITION_LIMITS) and self.exchange.get_delta() >= settings.MAX_POSITION
+
+    def short_position_limit_exceeded(self) -> bool:
+        """Tell whether the position has reached MIN_POSITION; never with CHECK_POSITION_LIMITS off."""
+        return bool(settings.CHECK_POSITION_LIMITS) and self.exchange.get_delta() <= settings.MIN_POSITION
+
+    # What we want
+
+    def get_price_offset(self, index: int) -> float:
+        """Return the price of a level on the tick; ``index`` is negative for buys, positive for sells, 1 the
+        innermost."""
+        return levels.level_price(index, self.start_position_buy, self.start_position_sell, settings.INTERVAL,
+                                  settings.MAINTAIN_SPREADS, self.instrument['tickSize'])
+
+    def prepare_order(self, index: int) -> Dict[str, Any]:
+        """Return the order of a level, see ``get_price_offset``."""
+        side = 'Buy' if index < 0 else 'Sell'
+        return {'price': self.get_price_offset(index), 'orderQty': self._mm_size(index), 'side': side}
+
+    def place_orders(self) -> None:
+        """Say which orders should rest, by calling ``converge_orders``; what a strategy overrides.
+
+        This one lays ORDER_PAIRS levels on each side, the outermost first, and leaves out a side whose position limit
+        is reached.
+        """
+        buy_orders = []
+        sell_orders = []
+        for index in reversed(range(1, settings.ORDER_PAIRS + 1)):
+            if not self.long_position_limit_exceeded():
+                buy_orders.append(self.prepare_order(-index))
+            if not self.short_position_limit_exceeded():
+                sell_orders.append(self.prepare_order(index))
+        return self.converge_orders(buy_orders, sell_orders)
+
+    def converge_orders(self, buy_orders: List[Dict[str, Any]], sell_orders: List[Dict[str, Any]]) -> None:
+        """Make the resting orders the wanted ones, with the fewest requests.
+
+        An order is a dict with price, orderQty (contracts) and side, and any other key that the API takes.  Orders that
+        differ in price by no more than RELIST_INTERVAL and not in size stay.  With CHECK_POSITION_LIMITS on, sizes are
+        cut to what the limits leave. The lists and dicts remain the caller's own and are not changed.
+        """
+        rooms = self.exchange.rooms()
+        wanted = self._mm_within_limits(buy_orders, 'Buy', rooms) + self._mm_within_limits(sell_orders, 'Sell', rooms)
+        resting = self.exchange.get_orders()
+        plan = converge.plan(resting + self.exchange.in_flight(), wanted, settings.RELIST_INTERVAL or 0)
+        self._mm_cancel(plan.cancel)
+        self._mm_amend(plan.amend, {order['orderID']: order for order in resting})
+        self._mm_create(plan.create, wanted)
+
+    # The run
+
+    def check_file_change(self) -> None:
+        """Restart when one of WATCHED_FILES has changed since the start."""
+        for path, stamp in watched_files_mtimes:
+            if os.path.exists(path) and getmtime(path) > stamp:
+                logger.info('%s has changed.', path)
+                self.restart()
+
+    def check_connection(self) -> bool:
+        """Return True when the live tables can be trusted, after waiting for a reconnect if need be; False when it is
+        given up."""
+        if self.exchange.is_open():
+            return True
+        self._mm_pull('the connection to the live data is lost')
+        deadline = time.monotonic() + RECONNECT_TIMEOUT
+        while time.monotonic() < deadline:
+            if self.exchange.wait_until_open(STEP):
+                logger.info('The live data is back.')
+                return True
+        return False
+
+    def run_loop(self) -> None:
+        """Quote until told to stop: Ctrl-C, SIGTERM, SIGHUP, ``exit`` or an error that waiting does not heal.
+
+        On the way out our own orders are cancelled and the run is summed up; it always ends with an exception,
+        SystemExit as a rule.
+        """
+        try:
+            while True:
+                sys.stdout.write('-----\n')
+                sys.stdout.flush()
+                self.check_file_change()
+                self._mm_wait()
+                if not self.check_connection():
+                    logger.error('The live data did not come back within %d s.', RECONNECT_TIMEOUT)
+                    self.restart()
+                self._mm_guarded(self._mm_pass)
+        except BaseException as reason:
+            self._mm_leave(reason)
+
+    def restart(self) -> None:
+        """Cancel our orders, close everything and start the same program again, with the same arguments."""
+        logger.info('Restarting the market maker...')
+        self._mm_cancel_everything()
+        self._mm_close()
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable] + _arguments())
+
+    def exit(self) -> None:
+        """Cancel our orders, look that none is left, sum up the run, close the connection, and end the process
+        (SystemExit)."""
+        if self._mm_end.acquire(False):
+            logger.info('Shutting down. All open orders will be cancelled.')
+            self._mm_cancel_everything()
+            self._mm_sum_up()
+            self._mm_close()
+        sys.exit(self._mm_exit_code)
+
+    # The parts of a pass
+
+    _mm_is_quiet = False      # a pass between two status lines: say only what is done
+    _mm_exit_code = errors.EXIT_OK
+    _mm_signals = 0           # how often we were told to stop
+    _mm_is_leaving = False
+    _mm_no_quotes = ''        # why there are none, as it was logged
+    _mm_failure = None        # type: Any   # what the strategy failed with last, as it was logged
+
+    def _mm_pass(self):
+        # type: () -> None
+        """Look, report and place; again at once when an amend came too late, for the ladder then has a hole."""
+        self.exchange.reconcile()
+        self.sanity_check()
+        if not self._mm_is_quiet:
+            self.print_status()
+        for _ in range(IMPATIENCE):
+            self.place_orders()
+            if not self.exchange.is_stale():
+                break
+
+    def _mm_guarded(self, act):
+        # type: (Any) -> None
+        """Do ``act`` and outlive what goes wrong in it, but for a refused key, wrong settings and an end that is asked
+        for."""
+        try:
+            act()
+        except (errors.AuthenticationError, errors.SettingsError):
+            raise
+        except MARKET_ERRORS as error:
+            self._mm_pull(str(error))
+        except PASSING_ERRORS as error:
+            logger.warning('This pass ended early: %s', error)
+        except Exception as error:
+            self._mm_report_failure(error)
+            self._mm_pull('the strategy failed')
+        else:
+            self._mm_report_recovery()
+
+    def _mm_wait(self):
+        # type: () -> None
+        """Sleep LOOP_INTERVAL seconds; with QUOTE_ON_CHANGE make a quiet pass meanwhile whenever something has
+        changed."""
+        self._mm_obey()
+        wakes_at = time.monotonic() + settings.LOOP_INTERVAL
+        if not settings.QUOTE_ON_CHANGE:
+            time.sleep(settings.LOOP_INTERVAL)
+            return
+        changed = self.exchange.bitmex.ws.changed
+        while True:
+            left = wakes_at - time.monotonic()
+            if left <= 0 or not changed.wait(left):
+                return
+            began = time.monotonic()
+            changed.clear()
+            self._mm_quiet_pass()
+            self._mm_obey()
+            time.sleep(max(0, min(began + settings.MIN_LOOP_INTERVAL, wakes_at) - time.monotonic()))
+
+    def _mm_quiet_pass(self):
+        # type: () -> None
+        if not self.exchange.is_open():
+            return
+        self._mm_is_quiet = True
+        try:
+            self._mm_guarded(self._mm_pass)
+        finally:
+            self._mm_is_quiet = False
+
+    def _mm_pull(self, reason):
+        # type: (str) -> None
+        """Take our orders out of the market, as far as that is possible now, and say why (once)."""
+        if reason != self._mm_no_quotes:
+            logger.warning('No quotes: %s.', reason)
+            self._mm_no_quotes = reason
+        try:
+            self._mm_cancel(self.exchange.get_orders())
+        except errors.AuthenticationError:
+            raise
+        except errors.MarketMakerError as error:
+            logger.warning('Our orders could not be cancelled: %s', error)
+
+    def _mm_report_failure(self, error):
+        # type: (Exception) -> None
+        """Log an exception of the strategy with its place; the same one only once."""
+        place = _place(error)
+        signature = (type(error), place)
+        if signature != self._mm_failure:
+            logger.error('The strategy failed at %s: %s: %s. Its orders are taken back, and the next pass tries again.',
+                         place, type(error).__name__, error, exc_info=True)
+        self._mm_failure = signature
+
+    def _mm_report_recovery(self):
+        # type: () -> None
+        if self._mm_no_quotes:
+            logger.info('Quoting again.')
+        self._mm_no_quotes = ''
+        self._mm_failure = None
+
+    def _mm_report_limits(self):
+        # type: () -> None
+        if self._mm_is_quiet:
+            return
+        if self.long_position_limit_exceeded():
+            logger.info('Position limit reached: %d contracts, at most %d are allowed. No bids.',
+                        self.exchange.get_delta(), settings.MAX_POSITION)
+        if self.short_position_limit_exceeded():
+            logger.info('Position limit reached: %d contracts, at least %d are allowed. No asks.',
+                        self.exchange.get_delta(), settings.MIN_POSITION)
+
+    def _mm_size(self, index):
+        # type: (int) -> int
+        """Return the size of a level; a random one is kept as long as an order of that size rests on its side."""
+        lot = self.instrument.get('lotSize') or 1
+        if not settings.RANDOM_ORDER_SIZE:
+            return levels.level_size(index, settings.ORDER_START_SIZE, settings.ORDER_STEP_SIZE, lot)
+        side = 'Buy' if index < 0 else 'Sell'
+        resting = {order.get('leavesQty') for order in self.exchange.get_orders() if order.get('side') == side}
+        if self._mm_sizes.get(index) not in resting:
+            bounds = settings.MIN_ORDER_SIZE, settings.MAX_ORDER_SIZE
+            self._mm_sizes[index] = levels.random_size(bounds[0], bounds[1], lot, random.randint)
+        return self._mm_sizes[index]
+
+    def _mm_within_limits(self, orders, side, rooms):
+        # type: (List[Dict[str, Any]], str, Dict[str, float]) -> List[Dict[str, Any]]
+        """Return one side of the wanted orders, each with its side, cut to the room that the position limits leave."""
+        orders = [order if order.get('side') else dict(order, side=side) for order in orders]
+        if rooms[side] == float('inf'):
+            return orders
+        return risk.cut_to_room(orders, side, rooms[side], self.instrument.get('lotSize') or 1)
+
+    def _mm_cancel(self, orders):
+        # type: (List[Dict[str, Any]]) -> None
+        if not orders:
+            return
+        logger.info('Canceling %d orders:', len(orders))
+        for order in orders:
+            logger.info('%s', self.exchange.describe(order))
+        self.exchange.cancel_orders(orders)
+
+    def _mm_amend(self, changes, resting):
+        # type: (List[Dict[str, Any]], Dict[str, Dict[str, Any]]) -> None
+        """Send the amends of a plan: what reduces first, then, looking again at what works, what does not."""
+        now = time.monotonic()
+        changes = [change for change in changes if not self._mm_patience.must_wait(change['orderID'], now)]
+        growth = {change['orderID']: _growth(change, resting[change['orderID']]) for change in changes}
+        self._mm_send_amends([change for change in changes if growth[change['orderID']] <= 0], resting, growth)
+        self._mm_send_amends([change for change in changes if growth[change['orderID']] > 0], resting, growth)
+
+    def _mm_send_amends(self, changes, resting, growth):
+        # type: (List[Dict[str, Any]], Dict[str, Dict[str, Any]], Dict[str, int]) -> None
+        if not changes:
+            return
+        working = self._mm_working()
+        allowed = []
+        for change in changes:
+            order_id, grows_by = change['orderID'], growth[change['orderID']]
+            words = self._mm_words_of_amend(change, resting[order_id])
+            price = change.get('price') if converge.kind(resting[order_id]) == 'Limit' else None
+            fault = working.refusal(change['side'], price, grows_by)
+            if fault:
+                logger.info('Not amending %s: %s.', words, fault)
+                continue
+            working.step(change['side'], order_id, change.get('price'), grows_by)
+            logger.info('Amending %s', words)
+            allowed.append(change)
+        answer = self.exchange.amend_orders(allowed) if allowed else []
+        for change in allowed:
+            self._mm_patience.served(change['orderID'])
+        for change, _ in getattr(answer, 'errors', ()):
+            self._mm_patience.refused(change['orderID'], time.monotonic())
+
+    def _mm_words_of_amend(self, change, order):
+        # type: (Dict[str, Any], Dict[str, Any]) -> str
+        """Return an amend as the log shows it: ``Sell: 99 @ 389.88 to 100 @ 389.88 (+0.00)``."""
+        before = self.exchange.describe(order)
+        wanted = dict(order, **change)
+        if change.get('orderQty') is not None:
+            wanted['leavesQty'] = change['orderQty'] - (order.get('cumQty') or 0)
+        words = '{}:{} to{}'.format(before[:4], before[4:], self.exchange.describe(wanted)[4:])
+        if order.get('price') is None or wanted.get('price') is None:
+            return words
+        return '{} ({:+.{}f})'.format(words, wanted['price'] - order['price'], self.exchange.tick_log())
+
+    def _mm_create(self, orders, wanted):
+        # type: (List[Dict[str, Any]], List[Dict[str, Any]]) -> None
+        """Create what a plan misses, but for levels that were refused a short while ago."""
+        if not orders:
+            return
+        levels_of = _levels(wanted)
+        now = time.monotonic()
+        working = self._mm_working()
+        allowed, held = [], []   # type: List[Dict[str, Any]], List[str]
+        for order in orders:
+            fault = self._mm_fault(order, levels_of[id(order)], working, now)
+            if fault:
+                held.append('{}: {}'.format(self.exchange.describe(order), fault))
+            else:
+                allowed.append(order)
+        for line in held:
+            logger.info('Not creating %s.', line)
+        if allowed:
+            self._mm_send_creates(allowed, levels_of)
+
+    def _mm_fault(self, order, level, working, now):
+        # type: (Dict[str, Any], Any, risk.Working, float) -> str
+        """Return why an order is not created now, or '' and count it as placed."""
+        if self._mm_patience.must_wait(level, now):
+            return 'waiting after {}'.format(self._mm_reasons.get(level, 'a refusal'))
+        size = 0 if risk.only_reduces(order) else converge.quantity(order) or 0
+        price = order.get('price') if converge.kind(order) == 'Limit' else None   # a stop may stand on the other side
+        fault = working.refusal(order['side'], price, size)
+        if not fault:
+            working.step(order['side'], level, order.get('price'), size)
+        return fault
+
+    def _mm_send_creates(self, orders, levels_of):
+        # type: (List[Dict[str, Any]], Dict[int, Any]) -> None
+        logger.info('Creating %d orders:', len(orders))
+        for side in ('Sell', 'Buy'):
+            for order in orders:
+                if order['side'] == side:
+                    logger.info('%s', self.exchange.describe(order))
+        if settings.DRY_RUN:
+            self._mm_report_cost(orders)
+        copies = [dict(order) for order in orders]   # the connector writes names into what it sends
+        by_copy = {id(copy): levels_of[id(order)] for copy, order in zip(copies, orders)}
+        by_name = {}   # type: Dict[Any, Any]
+        answer = self.exchange.create_orders(copies)
+        for copy in copies:
+            by_name[copy.get('clOrdID')] = by_copy[id(copy)]
+            self._mm_patience.served(by_copy[id(copy)])
+        for order, error in getattr(answer, 'errors', ()):
+            level = by_name.get(order.get('clOrdID'))
+            self._mm_reasons[level] = str(error)
+            self._mm_patience.refused(level, time.monotonic())
+
+    def _mm_report_cost(self, orders):
+        # type: (List[Dict[str, Any]]) -> None
+        """Say what the orders of a dry run would be worth, hold as margin, and leave between bid and ask."""
+        priced = [order for order in orders if order.get('price') and converge.quantity(order)]
+        if not priced or kind(self.instrument) in ('index', 'spot'):
+            return
+        currency = self.instrument.get('settlCurrency') or 'XBt'
+        scale = float(settle_scale(currency))
+        value = sum(cost(self.instrument, converge.quantity(order), order['price']) for order in priced) / scale
+        held = sum(margin(self.instrument, converge.quantity(order), order['price']) for order in priced) / scale
+        logger.info('Dry run: nothing is sent. Worth %.4f %s, held as margin %.4f %s, balance %.4f XBT.',
+                    value, currency.upper(), held, currency.upper(), settings.DRY_BTC)
+        bids = [order['price'] for order in priced if order['side'] == 'Buy']
+        asks = [order['price'] for order in priced if order['side'] == 'Sell']
+        if bids and asks:
+            gap = min(asks) - max(bids)
+            logger.info('Dry run: spread %.*f (%.2f %%).', self.exchange.tick_log(), gap, 100.0 * gap / max(bids))
+
+    def _mm_working(self):
+        # type: () -> risk.Working
+        return risk.Working(self.exchange.get_orders() + self.exchange.in_flight(), self.exchange.rooms())
+
+    # The beginning and the end
+
+    def _mm_begin(self):
+        # type: () -> None
+        """Prepare what the rest relies on, and be ready to be told to stop."""
+        self._mm_patience = Patience()
+        self._mm_reasons = {}   # type: Dict[Any, str]      # level -> why it was refused
+        self._mm_sizes = {}     # type: Dict[int, int]      # index of a level -> its random size
+        self._mm_end = threading.Lock()   # taken for good by the one call of exit() that does the work
+        watched = [path for path in settings.WATCHED_FILES or () if os.path.exists(path)]
+        watched_files_mtimes[:] = [(path, getmtime(path)) for path in watched]
+        atexit.register(self._mm_at_exit)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGINT, self._mm_on_signal)
+            signal.signal(signal.SIGTERM, self._mm_on_signal)
+            if getattr(signal, 'SIGHUP', None) and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:   # nohup
+                signal.signal(signal.SIGHUP, self._mm_on_signal)
+
+    def _mm_put_sizes_on_lot(self):
+        # type: () -> None
+        lot = self.instrument.get('lotSize')
+        for name in ('ORDER_START_SIZE', 'ORDER_STEP_SIZE'):
+            if lot and settings[name] % lot:
+                logger.warning('%s is %s and must be a multiple of the lot size of %s: taking %s.',
+                               name, settings[name], self.instrument['symbol'], lot)
+                settings[name] = lot
+
+    def _mm_on_signal(self, number, frame):
+        # type: (int, Any) -> None
+        """End what the main thread is doing, a strategy's sleep too; told again while we clean up, cut that short."""
+        self._mm_signals += 1
+        if self._mm_signals == 1 and self._mm_is_leaving:
+            return
+        if self._mm_signals > 2:
+            os._exit(errors.EXIT_FAILURE)
+        if self._mm_signals == 2 and not self._mm_is_leaving:   # somebody swallowed the first
+            self._mm_report_left(*self.exchange.cancel_once())
+            os._exit(self._mm_exit_code)
+        raise Stopped() if number == signal.SIGINT else SystemExit(errors.EXIT_OK)
+
+    def _mm_obey(self):
+        # type: () -> None
+        """Stop when we were told to and a strategy's bare ``except`` swallowed it."""
+        if self._mm_signals and not self._mm_is_leaving:
+            raise Stopped()
+
+    def _mm_at_exit(self):
+        # type: () -> None
+        """Clean up at the interpreter's end, when a strategy's own loop has left without ``exit``."""
+        try:
+            self.exit()
+        except SystemExit:
+            pass   # the process ends already
+
+    def _mm_leave(self, reason):
+        # type: (BaseException) -> None
+        """Clean up after what ended the loop, and raise what the process shall end with."""
+        self._mm_is_leaving = True
+        if not isinstance(reason, (KeyboardInterrupt, SystemExit)):
+            self._mm_exit_code = getattr(reason, 'exit_code', errors.EXIT_FAILURE)
+        try:
+            self.exit()
+        except SystemExit:
+            if self._mm_signals or isinstance(reason, KeyboardInterrupt):
+                raise
+        raise reason
+
+    def _mm_cancel_everything(self):
+        # type: () -> None
+        self._mm_is_leaving = True
+        exchange = getattr(self, 'exchange', None)
+        if exchange is None:
+            return
+        try:
+            left = exchange.cancel_everything()
+        except errors.AuthenticationError as error:
+            left = len(exchange.get_orders()), str(error)
+        except (KeyboardInterrupt, SystemExit):
+            left = exchange.cancel_once()
+        self._mm_report_left(*left)
+
+    def _mm_report_left(self, count, reason):
+        # type: (int, str) -> None
+        """Say loudly that orders of ours may be left at the exchange."""
+        if count:
+            self._mm_exit_code = self._mm_exit_code or errors.EXIT_FAILURE
+            logger.critical('%d of our orders may still rest at the exchange (%s). Cancel them there by hand.',
+                            count, reason)
+
+    def _mm_close(self):
+        # type: () -> None
+        """Close the connection, and be no longer in the way of the interpreter's end."""
+        atexit.unregister(self._mm_at_exit)
+        exchange = getattr(self, 'exchange', None)
+        if exchange is not None:
+            exchange.bitmex.exit()
+
+    def _mm_sum_up(self):
+        # type: () -> None
+        """Log the closing summary of the run."""
+        if getattr(self, 'exchange', None) is None or getattr(self, 'start_time', None) is None:
+            return
+        results = self.exchange.tally()
+        currency, scale = self._mm_money()
+        position = self.exchange.get_position()
+        logger.info('Run time: %s', str(datetime.now() - self.start_time).split('.')[0])
+        logger.info('Orders: %d created, %d amended, %d cancelled', results.created, results.amended, results.cancelled)
+        logger.info('Fills: %d, volume %d contracts (%d bought, %d sold)',
+                    results.fills, results.bought + results.sold, results.bought, results.sold)
+        logger.info('Fees paid: %.8f %s, funding paid: %.8f %s',
+                    results.fees / scale, currency, results.funding / scale, currency)
+        if position.get('currentQty'):
+            logger.info('Position: %d contracts at %.*f', position['currentQty'], self.exchange.tick_log(),
+                        float(position.get('avgEntryPrice') or 0))
+        else:
+            logger.info('Position: 0 contracts')
+        logger.info('Result: realised %+.8f %s (after fees and funding), unrealised %+.8f %s',
+                    self.exchange.realised() / scale, currency, (position.get('unrealisedPnl') or 0) / scale, currency)
+
+    def _mm_money(self):
+        # type: () -> Tuple[str, float]
+        """Return the name of the settlement currency and its minor units in one."""
+        currency = self.instrument.get('settlCurrency') or 'XBt'
+        return currency.upper(), float(settle_scale(currency))
+
+
+def _growth(change, order):
+    # type: (Dict[str, Any], Dict[str, Any]) -> int
+    """Return how many contracts more an amend leaves at work."""
+    if change.get('orderQty') is None or risk.only_reduces(order):
+        return 0
+    return change['orderQty'] - (order.get('cumQty') or 0) - (order.get('leavesQty') or 0)
+
+
+def _levels(wanted):
+    # type: (List[Dict[str, Any]]) -> Dict[int, Any]
+    """Return for each wanted order (by identity) its level: side and rank, 0 the innermost."""
+    found = {}   # type: Dict[int, Any]
+    for side in converge.SIDES:
+        orders = [order for order in wanted if order['side'] == side]
+        for rank, place in enumerate(risk.inner_first(orders, side)):
+            found[id(orders[place])] = (side, rank)
+    return found
+
+
+def _place(error):
+    # type: (BaseException) -> str
+    """Return file and line of the strategy's code that failed: the innermost frame that is not ours."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = os.path.dirname(os.path.abspath(__file__))
+    theirs = [frame for frame in frames if not os.path.abspath(frame[0]).startswith(ours)] or frames
+    return '{}:{}'.format(theirs[-1][0], theirs[-1][1])
+
+
+def _arguments():
+    # type: () -> List[str]
+    """Return what follows the interpreter on the command line that started this process."""
+    spec = getattr(sys.modules.get('__main__'), '__spec__', None)
+    if spec is None:
+        return list(sys.argv)
+    name = spec.name[:-len('.__main__')] if spec.name.endswith('.__main__') else spec.name
+    return ['-m', name] + sys.argv[1:]
+
+
+def run(strategy=None):
+    # type: (Any) -> None
+    """Quote with the built-in strategy, or with the given subclass of OrderManager, until told to stop.
+
+    Raise SystemExit at the end of a run that was asked for, and what ended any other one.
+    """
+    log.setup_custom_logger('root', settings.LOG_LEVEL, settings.LOG_FILE)
+    logger.info('BitMEX Market Maker Version: %s', constants.VERSION)
+    manager = (strategy or OrderManager)()
+    manager.run_loop()

@@ -1,0 +1,226 @@
+"""What we told the exchange and its tables have not shown yet.  Pure: rows and moments (monotonic seconds) are handed
+in.
+
+The answer to a command comes over REST, its echo over the WebSocket, in any order and up to seconds apart.  Read from
+the tables alone, an order that was just created does not exist, and would be created again.  So the answers are laid
+over the tables' rows until these have caught up, which their ``timestamp`` and ``transactTime`` tell; and a create
+without an answer holds its place.
+"""
+from __future__ import absolute_import
+
+from collections import namedtuple
+from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple  # noqa: F401
+
+ECHO_TIMEOUT = 15.0   # seconds for which an answer is believed against the tables; without echo it is then looked up
+MEMORY = 60.0         # seconds for which a closed order is remembered, so that no late row brings it back
+UNKNOWN_FOR = 60.0    # seconds for which a create of unknown fate may still turn up
+
+Answer = namedtuple('Answer', 'row at')
+Answer.__doc__ = """An order row that a command was answered with, and when it came."""
+Flight = namedtuple('Flight', 'order at unknown')
+Flight.__doc__ = """A create on its way: the order as a row without orderID, when it was sent, whether its answer was
+lost."""
+
+
+class Commands(object):
+    """The answers and the creates in flight of one account and symbol.
+
+    Every method does a few steps on dicts that no other method holds on to, so any thread may call any of them.
+    """
+
+    def __init__(self):
+        # type: () -> None
+        self._answers = {}   # type: Dict[str, Answer]   # orderID -> the newest answer about it
+        self._flights = {}   # type: Dict[str, Flight]   # clOrdID -> create without an answer
+
+    def sent(self, clOrdID, order, now):
+        # type: (str, Dict[str, Any], float) -> None
+        """Note a create before it goes out."""
+        size = abs(int(order.get('orderQty') or 0))
+        row = dict(order, clOrdID=clOrdID, orderQty=size, leavesQty=size, cumQty=0)
+        self._flights[clOrdID] = Flight(row, now, False)
+
+    def answered(self, row, now):
+        # type: (Dict[str, Any], float) -> None
+        """Note the row that a create, an amend or a cancel was answered with."""
+        known = self._answers.get(row['orderID'])
+        if known is None or not _is_older(row, known.row):
+            self._answers[row['orderID']] = Answer(dict(row), now)
+        self._flights.pop(row.get('clOrdID') or '', None)
+
+    def refused(self, clOrdID):
+        # type: (str) -> None
+        """Note that a create does certainly not rest."""
+        self._flights.pop(clOrdID, None)
+
+    def lost(self, clOrdID):
+        # type: (str) -> None
+        """Note that nobody knows whether a create rests: it keeps its place until it is found or UNKNOWN_FOR is
+        over."""
+        flight = self._flights.get(clOrdID)
+        if flight is not None:
+            self._flights[clOrdID] = Flight(flight.order, flight.at, True)
+
+    def gone(self, order_id, now):
+        # type: (str, float) -> None
+        """Note that the exchange no longer works this order, whatever the tables show."""
+        known = self._answers.get(order_id)
+        row = dict(known.row) if known is not None else {'orderID': order_id, 'timestamp': NEVER_OLD}
+        self._answers[order_id] = Answer(dict(row, leavesQty=0, ordStatus='Canceled', timestamp=NEVER_OLD), now)
+
+    def overlay(self, rows, finished, now):
+        # type: (List[Dict[str, Any]], Callable[[str], Optional[Dict[str, Any]]], float) -> List[Dict[str, Any]]
+        """Return the open orders by the newest of both sources, as a fresh list.
+
+        ``rows`` are the open orders of the tables, live; a row that is up to date is handed on as it is.  ``finished``
+        returns the last state of an order that left the tables, or None.
+        """
+        if not self._answers and not self._flights:
+            return list(rows)
+        waiting = dict(self._answers)
+        shown = []
+        for row in rows:
+            self._flights.pop(row.get('clOrdID') or '', None)
+            answer = waiting.pop(row['orderID'], None)
+            if answer is None:
+                shown.append(row)
+            elif _has_caught_up(row, answer.row) or now - answer.at > ECHO_TIMEOUT:
+                self._forget(row['orderID'], answer)
+                shown.append(row)
+            elif is_open(answer.row):
+                shown.append(dict(row, **answer.row))
+        for order_id, answer in waiting.items():
+            if not is_open(answer.row):
+                if now - answer.at > MEMORY:
+                    self._forget(order_id, answer)
+            elif finished(order_id) is not None:
+                self._forget(order_id, answer)
+            else:
+                shown.append(dict(answer.row))
+        return shown
+
+    def in_flight(self):
+        # type: () -> List[Dict[str, Any]]
+        """Return the creates without an answer as rows without orderID."""
+        return [dict(flight.order) for flight in list(self._flights.values())]
+
+    def unanswered(self):
+        # type: () -> List[str]
+        """Return the clOrdIDs of the creates without an answer."""
+        return list(self._flights)
+
+    def to_look_up(self, rows, now):
+        # type: (Iterable[Dict[str, Any]], float) -> Tuple[List[str], List[str]]
+        """Return (clOrdIDs, orderIDs) to ask for over REST: creates whose answer was lost, answers that found no
+        echo."""
+        echoed = {row['orderID'] for row in rows}
+        names = [name for name, flight in list(self._flights.items()) if flight.unknown]
+        overdue = [order_id for order_id, answer in list(self._answers.items())
+                   if is_open(answer.row) and now - answer.at > ECHO_TIMEOUT and order_id not in echoed]
+        return names, overdue
+
+    def absent(self, clOrdID, now, patience=UNKNOWN_FOR):
+        # type: (str, float, float) -> None
+        """Note that the exchange does not know a create now; ``patience`` seconds after it went out that settles it."""
+        flight = self._flights.get(clOrdID)
+        if flight is not None and now - flight.at > patience:
+            self._flights.pop(clOrdID, None)
+
+    def _forget(self, order_id, answer):
+        # type: (str, Answer) -> None
+        if self._answers.get(order_id) is answer:
+            self._answers.pop(order_id, None)
+
+
+AMENDED = ('price', 'orderQty', 'stopPx')   # what tells two states of one millisecond apart
+NEVER_OLD = '9999'   # later than every time stamp, as text
+
+
+class FillWatch(object):
+    """The least and the largest position that the tables allow, although they are not updated at the same time.
+
+    A fill shows in the order's row before or after it shows in the position's.  What an order has traded later than the
+    position's time stamp is not in the position yet.
+    """
+
+    def __init__(self):
+        # type: () -> None
+        self._counted = {}   # type: Dict[str, Any]   # orderID -> cumQty that is in the position
+
+    def bounds(self, position, rows, finished):
+        # type: (Dict[str, Any], List[Dict[str, Any]], Callable[[str], Optional[Dict[str, Any]]]) -> Tuple[int, int]
+        """Return (lowest, highest) current position in contracts."""
+        low = high = int(position.get('currentQty') or 0)
+        stamp = position.get('timestamp') or ''
+        current = {row['orderID']: row for row in rows}
+        for order_id in set(self._counted) - set(current):
+            row = finished(order_id)
+            if row is not None:
+                current[order_id] = row
+            else:
+                del self._counted[order_id]
+        for order_id, row in current.items():
+            traded = row.get('cumQty') or 0
+            if (row.get('timestamp') or '') <= stamp:
+                if is_open(row):
+                    self._counted[order_id] = traded
+                else:
+                    self._counted.pop(order_id, None)
+                continue
+            extra = traded - self._counted.setdefault(order_id, 0)
+            if row.get('side') == 'Buy':
+                high += extra
+            else:
+                low -= extra
+        return low, high
+
+
+class Patience(object):
+    """How long a refused order waits for its next attempt: longer each time, up to a minute; served once, it is
+    forgiven."""
+
+    def __init__(self, first=1.0, longest=60.0):
+        # type: (float, float) -> None
+        self._first = first      # seconds
+        self._longest = longest  # seconds
+        self._waits = {}  # type: Dict[Any, Tuple[float, float]]   # name -> (seconds of the last wait, moment it ends)
+
+    def refused(self, name, now):
+        # type: (Any, float) -> float
+        """Note a refusal; return the seconds until the next attempt."""
+        seconds = min(self._waits[name][0] * 2, self._longest) if name in self._waits else self._first
+        self._waits[name] = seconds, now + seconds
+        return seconds
+
+    def served(self, name):
+        # type: (Any) -> None
+        """Note a success."""
+        self._waits.pop(name, None)
+
+    def must_wait(self, name, now):
+        # type: (Any, float) -> bool
+        """Tell whether the next attempt is still to come."""
+        return name in self._waits and now < self._waits[name][1]
+
+
+def is_open(row):
+    # type: (Dict[str, Any]) -> bool
+    """Tell whether something of the order still works."""
+    return row.get('leavesQty') != 0 and row.get('ordStatus') not in ('Canceled', 'Filled', 'Rejected', 'Expired')
+
+
+def _has_caught_up(row, answer):
+    # type: (Dict[str, Any], Dict[str, Any]) -> bool
+    """Tell whether a row of the tables is at least as new as the answer over REST."""
+    for field in ('timestamp', 'transactTime'):
+        seen, told = row.get(field) or '', answer.get(field) or ''
+        if seen > told:
+            return True
+        if seen == told:
+            return is_open(answer) and all(row.get(name) == answer.get(name) for name in AMENDED)
+    return False
+
+
+def _is_older(row, other):
+    # type: (Dict[str, Any], Dict[str, Any]) -> bool
+    return (row.get('timestamp') or '') < (other.get('timestamp') or '')
