@@ -1,0 +1,578 @@
+"""A whole BitMEX in memory: instruments, books, accounts, matching, margin and tables behind one object.
+
+Time and randomness are handed in: ``advance`` moves the clock, ids come from the generator given to the constructor,
+so the same calls give the same bytes.  No socket, thread, clock, file or log in here; the same engine runs the local
+exchange and a backtest.
+
+Who reads the tables: ``drain`` returns what changed since the last time, in order.  ``rows`` returns the image of a
+table with every change that was made so far; whoever hands images to new subscribers therefore first drains and hands
+the changes to the old ones.
+"""
+from collections import OrderedDict, deque
+from heapq import heappop, heappush
+from typing import Any, Callable, Deque, Dict, Iterable, List, Optional, Tuple  # noqa: F401
+
+from market_maker.simulator import clearing
+from market_maker.simulator.account import DEFAULT_BALANCES, Account, Key, Position
+from market_maker.simulator.book import BUY, Book
+from market_maker.simulator.desk import Desk
+from market_maker.simulator.instruments import Instrument
+from market_maker.simulator.journal import Change, Journal, filled
+from market_maker.simulator.marks import Marker
+from market_maker.simulator.matching import Matcher
+from market_maker.simulator.orders import Order, given, real
+from market_maker.simulator.refusal import Refusal
+from market_maker.simulator.tables import Tape
+from market_maker.simulator.timestamps import HOUR, MINUTE, Stamper, iso, next_multiple
+from market_maker.simulator.wallets import Banker
+
+__all__ = ['Change', 'Exchange', 'Refusal']
+
+MARKET_ACCOUNT = 0
+FIRST_ACCOUNT = 100001
+INSURANCE_FUND = (('XBt', 3500000000000), ('USDt', 2000000000000))  # what the fund holds at the start, minor units
+
+MARK_INTERVAL = 1.0    # seconds between two published marks
+PRICE_INTERVAL = 0.5   # seconds between two refreshes of bid and ask in the instrument row
+SHORT_INTERVAL = 0.1   # seconds between two messages of the short book views
+ROWS_KEPT = 2000       # of index prints, funding, insurance and settlement rows each
+
+
+class Exchange(object):
+    """The exchange.  Instruments are those of ``instruments.catalogue``; ``now`` is in Unix seconds; ``rng`` a
+    random.Random.
+
+    ``fees`` (maker, taker) replaces the rates of all contracts.  ``skipped`` names tables that nobody will read and
+    that are therefore not told: 'orderBookL2_25' and 'orderBook10' cost a backtest more than they are worth.
+    """
+
+    def __init__(self, instruments: 'OrderedDict[str, Instrument]', now: float, rng: Any,
+                 fees: Optional[Tuple[float, float]] = None):
+        self.now = now
+        self.rng = rng
+        self.instruments = instruments
+        self.skipped = frozenset()           # type: Any
+        self._stamper = Stamper()
+        self._executions = 0
+        self._agenda = []                    # type: List[Tuple[float, int, Callable[[float], None], float]]
+        self._agenda_count = 0
+        self._due = now
+        self.accounts = OrderedDict()        # type: OrderedDict[int, Account]
+        self._by_key = {}                    # type: Dict[str, Account]
+        self.journal = Journal()
+        self.fees = {}                       # type: Dict[str, int]  # collected so far, minor units
+        self.deposited = {}                  # type: Dict[str, int]  # came in from outside so far
+        self.insurance = OrderedDict(INSURANCE_FUND)  # type: OrderedDict[str, int]
+        self.index_prints = deque(maxlen=ROWS_KEPT)   # type: Deque[Dict[str, Any]]
+        self.funding_rows = deque(maxlen=ROWS_KEPT)   # type: Deque[Dict[str, Any]]
+        self.insurance_rows = deque(maxlen=ROWS_KEPT)  # type: Deque[Dict[str, Any]]
+        self.settlement_rows = deque(maxlen=ROWS_KEPT)  # type: Deque[Dict[str, Any]]
+        self.liquidations = OrderedDict()    # type: OrderedDict[str, Dict[str, Any]]  # by orderID
+        self._index_moved = OrderedDict()    # type: OrderedDict[str, bool]
+        self.books = OrderedDict()           # type: OrderedDict[str, Book]
+        self.tapes = OrderedDict()           # type: OrderedDict[str, Tape]
+        self.holders = {}                    # type: Dict[str, Any]  # symbol -> open positions by account number
+        self.premiums = {}                   # type: Dict[str, Any]  # symbol -> positions with orders beyond the mark
+        self.banker = Banker(self)
+        self.matcher = Matcher(self)
+        self.marker = Marker(self)
+        self.desk = Desk(self)
+        self.market = Account(MARKET_ACCOUNT)  # the market's own hand
+        self.market.is_market = True
+        for instrument in instruments.values():
+            self._list(instrument, fees)
+        self._start_clocks()
+
+    def _list(self, instrument: Instrument, fees: Optional[Tuple[float, float]]) -> None:
+        instrument.begin(self.now)
+        if instrument.is_index:
+            self._index_moved[instrument.symbol] = False
+            return
+        if fees is not None:
+            instrument.set_fees(*fees)
+        symbol = instrument.symbol
+        self.books[symbol] = book = Book(instrument)
+        self.tapes[symbol] = tape = Tape(instrument, book, self.journal, self.stamp())
+        self.holders[symbol] = OrderedDict()
+        self.premiums[symbol] = OrderedDict()
+        self.fees.setdefault(instrument.currency, 0)
+        self.deposited.setdefault(instrument.currency, 0)
+        self.insurance.setdefault(instrument.currency, 0)
+        self.marker.publish(tape, self.now)
+        tape.changes = {}
+        instrument.row['timestamp'] = self.stamp()
+
+    # -- ids and times ---------------------------------------------------------------------------------------------
+
+    def stamp(self) -> str:
+        """Return the present as text."""
+        return self._stamper.text(self.now)
+
+    def new_order_id(self) -> str:
+        """Return a random guid of version 4."""
+        digits = '%032x' % self.rng.getrandbits(128)
+        return '%s-%s-4%s-%s%s-%s' % (digits[:8], digits[8:12], digits[13:16], '89ab'[int(digits[16], 16) & 3],
+                                      digits[17:20], digits[20:])
+
+    def new_execution_id(self) -> str:
+        """Return the next execID or trdMatchID: a counter in the form of BitMEX'."""
+        self._executions += 1
+        return '00000000-006d-1000-0000-%012x' % self._executions
+
+    # -- the clock -------------------------------------------------------------------------------------------------
+
+    def advance(self, now: float) -> None:
+        """Move the clock to ``now`` (never back) and do all that falls due on the way, each at its own time."""
+        if now >= self._due:
+            agenda = self._agenda
+            while agenda and agenda[0][0] <= now:
+                due, _, action, interval = heappop(agenda)
+                if interval:
+                    # what is done ten times a second is not made up for after a jump of hours
+                    following = due + interval
+                    if interval < MINUTE and following <= now:
+                        following += (now - following) // interval * interval
+                    self._schedule(following, action, interval)
+                if due > self.now:
+                    self.now = due
+                action(due)
+            self._due = agenda[0][0]
+        if now > self.now:
+            self.now = now
+
+    def at(self, when: float, action: Callable[[float], None]) -> None:
+        """Do ``action(when)`` once, when the clock gets there."""
+        self._schedule(when, action, 0)
+
+    def _schedule(self, when: float, action: Callable[[float], None], interval: float) -> None:
+        self._agenda_count += 1
+        heappush(self._agenda, (when, self._agenda_count, action, interval))
+        if when < self._due:
+            self._due = when
+
+    def _start_clocks(self) -> None:
+        now = self.now
+        self._schedule(next_multiple(now, MARK_INTERVAL), self._publish_marks, MARK_INTERVAL)
+        self._schedule(next_multiple(now, PRICE_INTERVAL), self._refresh_prices, PRICE_INTERVAL)
+        self._schedule(next_multiple(now, SHORT_INTERVAL), self._tell_short_views, SHORT_INTERVAL)
+        self._schedule(next_multiple(now, MINUTE), self._close_minute, MINUTE)
+        self._schedule(next_multiple(now, HOUR), self._close_session, HOUR)
+        self._due = self._agenda[0][0]
+
+    def _publish_marks(self, due: float) -> None:
+        for symbol, moved in self._index_moved.items():
+            if moved:
+                self._index_moved[symbol] = False
+                self._print_index(self.instruments[symbol])
+        for tape in self.tapes.values():
+            if tape.instrument.row['state'] == 'Open':
+                self.marker.publish(tape, due)
+        self._after_marks()
+
+    def _after_marks(self) -> None:
+        """Do what a new mark may call for."""
+
+    def _refresh_prices(self, due: float) -> None:
+        for tape in self.tapes.values():
+            tape.set_prices()
+
+    def _tell_short_views(self, due: float) -> None:
+        for tape in self.tapes.values():
+            if tape.book.dirty:
+                tape.settle(self.stamp())
+            tape.tell_short_views(self.stamp(), self.skipped)
+
+    def _close_minute(self, due: float) -> None:
+        for tape in self.tapes.values():
+            for table, size, row in tape.bins.close_minute(due, tape.quotes[-1]):
+                self.journal.tell(table + size, 'insert', [row], None, tape.symbol)
+            self.marker.refresh_basis(tape)
+
+    def _close_session(self, due: float) -> None:
+        for tape in self.tapes.values():
+            tape.close_session(iso(due), iso(due + HOUR))
+
+    # -- accounts --------------------------------------------------------------------------------------------------
+
+    def open_account(self, key: Optional[str] = None, secret: Optional[str] = None,
+                     balances: Optional[Dict[str, int]] = None, positions: Iterable[Dict[str, Any]] = (),
+                     permissions: Iterable[str] = ('order', 'withdraw'), cidr: Optional[str] = None) -> Account:
+        """Open an account and return it.
+
+        ``balances`` are minor units by currency (default: DEFAULT_BALANCES); ``positions`` dicts with symbol,
+        currentQty and avgEntryPrice, whose other side the market's account takes.  ValueError for a quantity that is
+        no multiple of the lot, or a key that is taken.
+        """
+        account = Account(FIRST_ACCOUNT + len(self.accounts), self.stamp())
+        if key is not None:
+            self.add_key(account, key, secret or '', permissions, cidr)
+        self.accounts[account.id] = account
+        for currency, amount in sorted((DEFAULT_BALANCES if balances is None else balances.items())):
+            self.banker.deposit(account.purse(currency), amount)
+        for wanted in positions:
+            self._give(account, wanted)
+        self.journal.settle(self.stamp())
+        return account
+
+    def add_key(self, account: Account, key: str, secret: str, permissions: Iterable[str] = ('order', 'withdraw'),
+                cidr: Optional[str] = None) -> None:
+        """Give an account a further API key; ValueError when somebody has it already."""
+        if key in self._by_key:
+            raise ValueError('API key {}... belongs to an account already'.format(key[:4]))
+        account.keys.append(Key(key, secret, permissions, cidr, self.stamp()))
+        self._by_key[key] = account
+
+    def account_of(self, key: str) -> Optional[Account]:
+        """Return the account that an API key belongs to, None when nobody has it."""
+        return self._by_key.get(key)
+
+    def _give(self, account: Account, wanted: Dict[str, Any]) -> None:
+        """Hand an account a position at a price, the market taking the other side."""
+        instrument = self.instruments[wanted['symbol']]
+        quantity, price = int(wanted['currentQty']), float(wanted['avgEntryPrice'])
+        if quantity % instrument.lot:
+            raise ValueError('a position of {} contracts of {} is no multiple of its lot {}'.format(quantity,
+                                                                                                    instrument.symbol,
+                                                                                                    instrument.lot))
+        if not quantity:
+            return
+        tape = self.tapes[instrument.symbol]
+        cost = quantity // instrument.lot * instrument.lot_value_at(price) * instrument.buy_sign
+        self.matcher.book_fill(account.position(instrument), quantity, cost, 0, tape)
+        other = self.market.position(instrument)
+        before = other.quantity
+        other.purse.wallet += clearing.apply_fill(other, -quantity, -cost)
+        tape.long_interest += max(0, other.quantity) - max(0, before)
+        clearing.carry(other)
+
+    def note_holder(self, position: Position) -> None:
+        """Keep track of who holds a contract."""
+        holders = self.holders[position.instrument.symbol]
+        if position.quantity:
+            holders[position.account.id] = position
+        else:
+            holders.pop(position.account.id, None)
+
+    def note_premium(self, position: Position) -> None:
+        """Keep track of who has orders beyond the mark."""
+        self.premiums[position.instrument.symbol][position.account.id] = position
+
+    # -- customers -------------------------------------------------------------------------------------------------
+
+    def instrument_of(self, symbol: Any) -> Optional[Instrument]:
+        """Return the instrument of a symbol in any case, None when there is none."""
+        if not isinstance(symbol, str):
+            return None
+        return self.instruments.get(symbol) or self.instruments.get(symbol.upper())
+
+    def tradable(self, symbol: Any) -> Instrument:
+        """Return the open contract of a symbol; refuse what cannot be traded."""
+        if not given(symbol):
+            raise Refusal(400, "'symbol' is a required arg.")
+        instrument = self.instrument_of(symbol)
+        if instrument is None:
+            raise Refusal(400, 'Invalid symbol')
+        state = instrument.row['state']
+        if state == 'Open':
+            return instrument
+        if state == 'Settled':
+            raise Refusal(400, 'Instrument expired')
+        raise Refusal(400, 'Instrument not listed for trading yet' if state == 'Unlisted' else 'Market is not open')
+
+    def place(self, account: Account, fields: Dict[str, Any]) -> Dict[str, Any]:
+        """Place an order (POST /order) and return its row, which may already be filled or canceled; Refusal when it is
+        not accepted.
+        """
+        order = self.desk.place(account, fields)
+        self._after(self.tapes[order.instrument.symbol])
+        return dict(order.row)  # type: ignore[arg-type]
+
+    def amend(self, account: Account, fields: Dict[str, Any]) -> Dict[str, Any]:
+        """Amend an order (PUT /order) and return its row."""
+        order = self.desk.amend(account, fields)
+        self._after(self.tapes[order.instrument.symbol])
+        return dict(order.row)  # type: ignore[arg-type]
+
+    def cancel(self, account: Account, fields: Dict[str, Any]) -> List[Dict[str, Any]]:
+        """Cancel orders by orderID or clOrdID (DELETE /order); one row an item, with ``error`` in it where it could
+        not be canceled.
+        """
+        return self.desk.cancel(account, fields)
+
+    def cancel_all(self, account: Account, fields: Dict[str, Any]) -> List[Dict[str, Any]]:
+        """Cancel all open orders (DELETE /order/all), of one ``symbol``, or those that ``filter`` (a dict of row
+        values) names.
+        """
+        symbol, wanted = fields.get('symbol'), fields.get('filter') or {}
+        if given(symbol):
+            instrument = self.instrument_of(symbol)
+            if instrument is None:
+                raise Refusal(400, 'Invalid symbol')
+            wanted = dict(wanted, symbol=instrument.symbol)
+        text = fields.get('text')
+        return self.desk.cancel_all(account, lambda row: all(_meets(row, name, value) for name,
+                                                             value in wanted.items()),
+                                    'Canceled\n{}'.format(text) if text else None)
+
+    def cancel_all_after(self, account: Account, timeout_ms: Any) -> Dict[str, Any]:
+        """Arm the dead man's switch of an account (milliseconds; 0 disarms it): all its orders are canceled when the
+        time is up.
+        """
+        timeout = real(timeout_ms, 'timeout is invalid')
+        if timeout < 0:
+            raise Refusal(400, 'timeout is invalid')
+        if not timeout:
+            account.cancel_at = None
+            return {'now': self.stamp(), 'cancelTime': 0}
+        when = account.cancel_at = self.now + timeout / 1000.0
+        self.at(when, lambda due: self._switch(account, due))
+        return {'now': self.stamp(), 'cancelTime': iso(when)}
+
+    def _switch(self, account: Account, due: float) -> None:
+        if account.cancel_at == due:
+            account.cancel_at = None
+            self.desk.cancel_all(account, lambda row: True, 'Canceled: Cancel All After\nCanceled via API.')
+
+    def _after(self, tape: Tape) -> None:
+        """Do what an event on a contract may call for, then tell its quote."""
+        to_trim = self.matcher.to_trim
+        while to_trim:
+            position = to_trim.pop()
+            self.matcher.trim(position, self.tapes[position.instrument.symbol])
+        tape.check_quote(self.stamp())
+
+    # -- the market's own hand -------------------------------------------------------------------------------------
+
+    def rest(self, symbol: str, side: str, price_ticks: int, quantity: int) -> Optional[Order]:
+        """Rest an order of the market and return it (.leaves, .price_ticks, .side); None when it would match.
+
+        No margin, fee or private row; all such orders belong to one account.  ``quantity`` is a multiple of the lot.
+        """
+        tape = self.tapes[symbol]
+        instrument = tape.instrument
+        if side == BUY:
+            opposite = tape.book.asks.prices
+            crosses = opposite and price_ticks >= -opposite[-1]
+        else:
+            opposite = tape.book.bids.prices
+            crosses = opposite and price_ticks <= opposite[-1]
+        if crosses:
+            return None
+        if quantity <= 0 or quantity % instrument.lot or price_ticks <= 0:
+            raise ValueError('{} {} at {} ticks: need a positive multiple of the lot {} and a positive price'
+                             .format(quantity, symbol, price_ticks, instrument.lot))
+        order = Order(self.market, None, instrument, side, price_ticks, quantity)
+        instrument.parked = False
+        stamp = self.stamp()
+        tape.book.add(order, stamp)
+        tape.check_quote(stamp)
+        return order
+
+    def take(self, symbol: str, side: str, quantity: int, limit_ticks: Optional[int] = None) -> int:
+        """Let the market take up to ``quantity`` at once, no further than ``limit_ticks``; return how much was
+        filled.
+        """
+        tape = self.tapes[symbol]
+        instrument = tape.instrument
+        if quantity <= 0 or quantity % instrument.lot:
+            raise ValueError('{} {}: need a positive multiple of the lot {}'.format(quantity, symbol, instrument.lot))
+        order = Order(self.market, None, instrument, side, limit_ticks, quantity)
+        instrument.parked = False
+        self.matcher.match(order, tape, limit_ticks)
+        filled_quantity = quantity - order.leaves
+        if filled_quantity:
+            self._after(tape)
+        return filled_quantity
+
+    def withdraw(self, handle: Order) -> None:
+        """Take a resting order of the market out of the book; nothing happens when it is gone already."""
+        if handle.level is not None:
+            tape = self.tapes[handle.instrument.symbol]
+            stamp = self.stamp()
+            tape.book.remove(handle, stamp)
+            handle.leaves = handle.shown = 0
+            tape.check_quote(stamp)
+
+    def reduce(self, handle: Order, quantity: int, from_back: bool = True) -> None:
+        """Make a resting order of the market smaller by ``quantity`` (all of it: withdraw).
+
+        It keeps its place in the line, so what was behind the taken part moves up; with ``from_back`` False the rest
+        goes to the end.
+        """
+        if handle.level is None or quantity <= 0:
+            return
+        if quantity >= handle.leaves:
+            self.withdraw(handle)
+            return
+        tape = self.tapes[handle.instrument.symbol]
+        stamp = self.stamp()
+        level = handle.level
+        tape.book.shrink(level, quantity, 0, stamp)
+        handle.leaves -= quantity
+        handle.shown = handle.leaves
+        if not from_back:
+            tape.book.leave(handle)
+            tape.book.join(level, handle)
+        tape.check_quote(stamp)
+
+    def touch(self, symbol: str) -> Tuple[Optional[int], Optional[int], Optional[int], Optional[int]]:
+        """Return (bid ticks, bid size, ask ticks, ask size), None where a side is empty."""
+        return self.books[symbol].touch()
+
+    def depth(self, symbol: str, side: str, levels: int) -> List[Tuple[int, int]]:
+        """Return (ticks, size) of the best ``levels`` of a side, best first; 0 gives all."""
+        return [(level.ticks, level.quantity) for level in self.books[symbol].side(side).top(levels)]
+
+    def set_index(self, symbol: str, price: float) -> None:
+        """Move an index (or the index of a contract); marks follow at their next publication, within a second."""
+        instrument = self.instruments[symbol]
+        if not instrument.is_index:
+            instrument = self.instruments[instrument.index_symbol]
+        price = round(price, 4)
+        row = instrument.row
+        if row['lastPrice'] == price:
+            return
+        row['lastTickDirection'] = 'PlusTick' if price > row['lastPrice'] else 'MinusTick'
+        row['lastPrice'] = row['markPrice'] = price
+        self._index_moved[instrument.symbol] = True
+        for tape in self.tapes.values():
+            if tape.instrument.index_symbol == instrument.symbol and tape.instrument.parked:
+                tape.instrument.park(price)
+                tape.repark(self.stamp())
+
+    def _print_index(self, instrument: Instrument) -> None:
+        stamp = self.stamp()
+        row = instrument.row
+        row['timestamp'] = stamp
+        print_row = {'timestamp': stamp, 'symbol': instrument.symbol, 'side': 'Buy', 'size': 0,
+                     'price': row['lastPrice'],
+                     'tickDirection': row['lastTickDirection'], 'trdType': 'Referential'}
+        self.index_prints.append(print_row)
+        self.journal.tell('trade', 'insert', [print_row], None, instrument.symbol)
+        self.journal.tell('instrument', 'update', [{
+            'symbol': instrument.symbol, 'lastPrice': row['lastPrice'], 'markPrice': row['markPrice'],
+            'lastTickDirection': row['lastTickDirection'], 'timestamp': stamp}], None, instrument.symbol)
+        if instrument.symbol == '.BXBT':
+            for tape in self.tapes.values():
+                if tape.instrument.kind == 'quanto':
+                    tape.set('quoteToSettleMultiplier', int(round(100000000 / row['lastPrice'])))
+
+    def set_mark(self, symbol: str, price: Optional[float]) -> None:
+        """Pin the mark price of a contract, at once; None lets it follow its rule again."""
+        tape = self.tapes[symbol]
+        tape.instrument.mark_pinned = price
+        self.marker.publish(tape, self.now)
+        self._after_marks()
+
+    def set_state(self, symbol: str, state: str) -> None:
+        """Open or close the trading of a contract."""
+        if state not in ('Open', 'Closed'):
+            raise ValueError('no such state of a contract: {}'.format(state))
+        self.tapes[symbol].set('state', state)
+
+    # -- tables ----------------------------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Bring all rows up to date and put what changed into the outbox."""
+        stamp = self.stamp()
+        for tape in self.tapes.values():
+            if tape.new_quotes or tape.book.dirty or tape.changes or tape.has_traded or tape.new_trades:
+                tape.settle(stamp)
+        if self.journal.purses:
+            self.journal.settle(stamp)
+
+    def drain(self) -> List[Change]:
+        """Return what changed since the last drain, in order."""
+        self.settle()
+        outbox = self.journal.outbox
+        self.journal.outbox = []
+        return outbox
+
+    def rows(self, table: str, account: Optional[Account] = None, symbol: Optional[str] = None) -> List[Dict[str, Any]]:
+        """Return the image of a table as BitMEX' WebSocket sends it, of one symbol or of all; KeyError for an unknown
+        table.
+
+        Orders: the open ones.  Trades, quotes, bins, funding: the last row of each symbol.  Executions: none.  Private
+        tables need the account. The rows are live or shared: do not change them.
+        """
+        self.settle()
+        if table in ('order', 'execution', 'position', 'margin', 'wallet', 'transact', 'affiliate'):
+            return self._private_rows(table, account, symbol)
+        if table == 'instrument':
+            return [instrument.row for instrument in self.instruments.values() if symbol in (None, instrument.symbol)]
+        if table in ('funding', 'settlement', 'insurance', 'liquidation'):
+            return self._event_rows(table, symbol)
+        tapes = [tape for tape in self.tapes.values() if symbol in (None, tape.symbol)]
+        if table == 'orderBookL2':
+            return [row for tape in tapes for row in tape.book_rows(0)]
+        if table == 'orderBookL2_25':
+            return [row for tape in tapes for row in tape.short_rows.values()]
+        if table == 'orderBook10':
+            return [tape.ten_row for tape in tapes]
+        if table == 'quote':
+            return [tape.quotes[-1] for tape in tapes]
+        if table == 'trade':
+            last = OrderedDict((row['symbol'], row) for row in self.index_prints if symbol in (None, row['symbol']))
+            return [tape.trades[-1] for tape in tapes] + list(last.values())
+        if table[:8] in ('tradeBin', 'quoteBin'):
+            return [row for tape in tapes for row in self._bins(tape, table)[-1:]]
+        raise KeyError(table)
+
+    @staticmethod
+    def _bins(tape: Tape, table: str) -> List[Dict[str, Any]]:
+        return list((tape.bins.trade_rows if table[:5] == 'trade' else tape.bins.quote_rows)[table[8:]])
+
+    def _private_rows(self, table: str, account: Any, symbol: Optional[str]) -> List[Dict[str, Any]]:
+        if table == 'order':
+            return [order.row for order in account.orders.values() if symbol in (None, order.instrument.symbol)]
+        if table == 'position':
+            return [filled(position.row) for position in account.positions.values()
+                    if position.row and symbol in (None, position.instrument.symbol)]
+        if table == 'margin':
+            return [purse.row for purse in account.purses.values() if purse.row]
+        if table == 'wallet':
+            return [purse.wallet_row for purse in account.purses.values() if purse.wallet_row]
+        return []
+
+    def _event_rows(self, table: str, symbol: Optional[str]) -> List[Dict[str, Any]]:
+        if table == 'liquidation':
+            return [row for row in self.liquidations.values() if symbol in (None, row['symbol'])]
+        source = {'funding': self.funding_rows, 'settlement': self.settlement_rows,
+                  'insurance': self.insurance_rows}[table]
+        key = 'currency' if table == 'insurance' else 'symbol'
+        last = OrderedDict((row[key], row) for row in source if symbol is None or row.get('symbol') in (None, symbol))
+        return list(last.values())
+
+    def history(self, table: str, account: Optional[Account] = None) -> List[Dict[str, Any]]:
+        """Return all rows that are kept of a table, oldest first, finished orders and past rows included: what REST
+        queries search.
+        """
+        self.settle()
+        if table == 'order':
+            both = list(account.finished.values()) + list(account.orders.values())  # type: ignore[union-attr]
+            return sorted((order.row for order in both), key=lambda row: row['transactTime'])
+        if table == 'execution':
+            return list(account.executions)  # type: ignore[union-attr]
+        if table == 'transact':
+            return list(account.transactions)  # type: ignore[union-attr]
+        if table == 'trade':
+            return sorted((row for rows in [self.index_prints] + [tape.trades for tape in self.tapes.values()]
+                           for row in rows),
+                          key=lambda row: row['timestamp'])
+        if table == 'quote':
+            return sorted((row for tape in self.tapes.values() for row in tape.quotes),
+                          key=lambda row: row['timestamp'])
+        if table[:8] in ('tradeBin', 'quoteBin'):
+            return sorted((row for tape in self.tapes.values() for row in self._bins(tape, table)),
+                          key=lambda row: row['timestamp'])
+        if table in ('funding', 'settlement', 'insurance'):
+            return list({'funding': self.funding_rows, 'settlement': self.settlement_rows,
+                         'insurance': self.insurance_rows}[table])
+        return self.rows(table, account)
+
+
+def _meets(row: Dict[str, Any], name: str, value: Any) -> bool:
+    """Tell whether a field of a row has a value, or one of a list of values."""
+    if isinstance(value, (list, tuple)):
+        return row.get(name) in value
+    return bool(row.get(name) == value)

@@ -1,0 +1,110 @@
+"""Index, fair and mark prices, and what a new mark means for those who hold or want the contract.
+
+Perpetuals: fair = index * (1 + fundingRate * time left / interval).  Dated futures: a yearly basis rate, taken from
+the impact mid price once a minute while the book is liquid, times index and time left.  (BitMEX, fair price marking;
+checked against published rows.)  Pure.
+"""
+from typing import Any, Dict
+
+from market_maker.simulator import clearing
+from market_maker.simulator.instruments import FUNDING_INTERVAL, FUNDING_OFFSET, Instrument
+from market_maker.simulator.tables import Tape
+from market_maker.simulator.timestamps import DAY, next_multiple
+
+YEAR = 365 * DAY
+FUNDINGS_A_YEAR = 1095
+
+
+def to_grid(price: float, step: float) -> float:
+    """Return a price rounded to a step, without binary noise."""
+    return round(round(price / step) * step, 10)
+
+
+def fair_fields(instrument: Instrument, index: float, now: float) -> Dict[str, Any]:
+    """Return the fair price fields of a contract at an index price."""
+    row, step = instrument.row, instrument.row['minTick']
+    if instrument.expires is None:
+        left = (next_multiple(now, FUNDING_INTERVAL, FUNDING_OFFSET) - now) / FUNDING_INTERVAL
+        fair = to_grid(index * (1 + instrument.funding_rate * left), step)
+        rate = round(instrument.funding_rate * FUNDINGS_A_YEAR, 10)
+    else:
+        rate = row.get('fairBasisRate', 0)
+        fair = to_grid(index + index * rate * max(0.0, instrument.expires - now) / YEAR, step)
+    fair = max(fair, step)
+    return {'indicativeSettlePrice': index, 'fairPrice': fair, 'fairBasis': round(fair - index, 8),
+            'fairBasisRate': rate}
+
+
+class Marker(object):
+    """Publishes marks on an exchange (``house``)."""
+
+    def __init__(self, house: Any):
+        self.house = house
+
+    def publish(self, tape: Tape, now: float) -> None:
+        """Take a contract's index over into its fair and mark price and revalue everything that hangs on them."""
+        instrument, row = tape.instrument, tape.instrument.row
+        index = self.house.instruments[instrument.index_symbol].row['lastPrice']
+        fields = fair_fields(instrument, index, now)
+        mark = fields['fairPrice'] if instrument.mark_pinned is None else instrument.mark_pinned
+        moved = row.get('markPrice') != mark
+        for name in ('indicativeSettlePrice', 'fairPrice', 'fairBasis', 'fairBasisRate'):
+            tape.set(name, fields[name])
+        tape.set('markPrice', mark)
+        if moved or not instrument.mark_lot_value:
+            instrument.mark_lot_value = instrument.lot_value_at(mark)
+            instrument.mark_epoch += 1
+            self._revalue(tape, mark)
+        tape.set_interest()
+
+    def _revalue(self, tape: Tape, mark: float) -> None:
+        """Value all positions anew, and the premium of all orders that now stand beyond the mark."""
+        house, journal = self.house, self.house.journal
+        symbol = tape.symbol
+        if house.market.positions.get(symbol) is not None:
+            clearing.carry(house.market.positions[symbol])
+        for position in house.holders[symbol].values():
+            clearing.carry(position)
+            journal.mark_all(position)
+        self._premiums(tape, mark)
+
+    def _premiums(self, tape: Tape, mark: float) -> None:
+        house, instrument = self.house, tape.instrument
+        affected = house.premiums[tape.symbol]
+        for position in affected.values():
+            position.buy_premium = position.sell_premium = 0
+        for side in (tape.book.bids, tape.book.asks):
+            for level in side.walk():
+                if level.price <= mark if side.sign > 0 else level.price >= mark:
+                    break
+                a_lot = clearing.premium_of_lot(instrument, side.sign > 0, level.lot_value)
+                for order in level:
+                    if order.row is not None:
+                        self._premium(order, a_lot)
+                        affected[order.account.id] = order.position
+        for key in list(affected):
+            position = affected[key]
+            clearing.recharge(position)
+            house.journal.mark_orders(position)
+            if not position.buy_premium and not position.sell_premium:
+                del affected[key]
+
+    @staticmethod
+    def _premium(order: Any, a_lot: int) -> None:
+        order.premium = premium = order.leaves // order.instrument.lot * a_lot
+        order.premium_epoch = order.instrument.mark_epoch
+        if order.is_buy:
+            order.position.buy_premium += premium
+        else:
+            order.position.sell_premium += premium
+
+    def refresh_basis(self, tape: Tape) -> None:
+        """Take a dated future's yearly basis rate from its impact mid price, while the book is liquid."""
+        instrument, row = tape.instrument, tape.instrument.row
+        if instrument.expires is None or instrument.parked or not row.get('hasLiquidity'):
+            return
+        index = self.house.instruments[instrument.index_symbol].row['lastPrice']
+        left = (instrument.expires - self.house.now) / YEAR
+        if left > 0:
+            row['fairBasisRate'] = round((row['impactMidPrice'] / index - 1) / left, 2)
+            tape.changes['fairBasisRate'] = row['fairBasisRate']

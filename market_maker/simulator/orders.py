@@ -1,0 +1,353 @@
+"""Orders: what one is, and how a request becomes one.  Requests are read and checked here by themselves, before any
+look at book or money.
+
+Texts of refusals are BitMEX's.  Numbers may come as text; empty text and None count as not sent; unknown parameters
+are ignored.  Pure.
+"""
+from math import isinf, isnan
+from typing import Any, Callable, Dict, Optional, Tuple  # noqa: F401
+
+from market_maker.simulator.account import Position
+from market_maker.simulator.instruments import Instrument
+from market_maker.simulator.refusal import Refusal
+
+BUY, SELL = 'Buy', 'Sell'
+SUBMITTED = 'Submitted via API.'
+CANCELED_VIA_API = 'Canceled via API.'
+
+CLIENT_ID_LIMIT = 36       # characters of a clOrdID
+TEXT_LIMIT = 1000          # characters of an annotation; longer ones are cut
+HUGE = 10 ** 15            # no quantity, price or amount reaches this
+
+STOP_TYPES = ('Stop', 'StopLimit', 'MarketIfTouched', 'LimitIfTouched')
+LIMIT_TYPES = ('Limit', 'StopLimit', 'LimitIfTouched', 'Pegged')
+TYPES = ('Market', 'Limit', 'Pegged') + STOP_TYPES
+TIMES_IN_FORCE = ('Day', 'GoodTillCancel', 'ImmediateOrCancel', 'FillOrKill')
+TRIGGERS = ('MarkPrice', 'IndexPrice', 'LastPrice')
+INSTRUCTIONS = ('ParticipateDoNotInitiate', 'MarkPrice', 'IndexPrice', 'LastPrice', 'Close', 'ReduceOnly', 'Fixed',
+                'LastWithinMark')
+PEGS = ('MarketPeg', 'PrimaryPeg', 'TrailingStopPeg')
+CONTINGENCIES = ('OneCancelsTheOther', 'OneTriggersTheOther')
+
+NEW, PARTIALLY_FILLED, FILLED, CANCELED = 'New', 'PartiallyFilled', 'Filled', 'Canceled'
+
+
+class Order(object):
+    """An order in the engine.  ``row`` is its live row, None for orders of the market's own hand."""
+
+    __slots__ = (
+        'account', 'position', 'instrument', 'side', 'is_buy', 'price_ticks', 'quantity', 'leaves', 'filled', 'shown',
+        'display',
+        'cost', 'first_ticks', 'is_mixed', 'open_cost', 'premium', 'premium_epoch', 'is_counted', 'is_hidden', 'row',
+        'order_id', 'client_id',
+        'kind', 'time_in_force', 'post_only', 'reduce_only', 'close', 'is_final', 'finished_at', 'stop_ticks',
+        'trigger', 'is_armed',
+        'is_told', 'peg', 'peg_offset', 'link', 'contingency', 'is_liquidation', 'within_mark', 'level', 'prev', 'next')
+
+    def __init__(self, account: Any, position: Any, instrument: Instrument, side: str, price_ticks: Optional[int],
+                 quantity: int) -> None:
+        self.account = account
+        self.position = position         # None on the market's own orders
+        self.instrument = instrument
+        self.side = side
+        self.is_buy = side == BUY
+        self.price_ticks = price_ticks   # None: at any price
+        self.quantity = quantity         # orderQty: all of it, filled or not
+        self.leaves = quantity
+        self.shown = quantity            # of leaves, what the book shows
+        self.filled = 0                  # cumQty
+        self.cost = 0                    # value of what is filled, minor units
+        self.first_ticks = 0             # price of the first fill
+        self.is_mixed = False            # filled at more than one price
+        self.display = None              # type: Any  # displayQty
+        self.row = None                  # type: Any
+        self.order_id = ''
+        self.client_id = ''
+        self.kind = 'Limit'
+        self.time_in_force = 'GoodTillCancel'
+        self.post_only = False
+        self.reduce_only = False
+        self.close = False
+        self.is_hidden = False
+        self.is_final = False            # filled, canceled: nothing more will happen to it
+        self.is_counted = False          # its size stands in the sums of the position
+        self.is_told = False             # its insert has been told
+        self.open_cost = 0               # its value in those sums
+        self.premium = 0
+        self.premium_epoch = 0
+        self.finished_at = 0.0
+        self.stop_ticks = None           # type: Optional[int]
+        self.trigger = ''
+        self.is_armed = False            # waits for its trigger
+        self.peg = ''
+        self.peg_offset = None           # type: Optional[float]
+        self.link = ''
+        self.contingency = ''
+        self.is_liquidation = False
+        self.within_mark = False
+        self.level = self.prev = self.next = None  # type: Any  # its place in the book
+
+    def __repr__(self) -> str:
+        return '<Order {} {} {} at {} ticks, {} left>'.format(self.instrument.symbol, self.side, self.quantity,
+                                                              self.price_ticks, self.leaves)
+
+
+# -- values of a request
+# ------------------------------------------------------------------------------------------------
+
+
+def given(value: Any) -> bool:
+    """Tell whether a parameter was sent at all."""
+    return value is not None and value != ''
+
+
+def whole(value: Any, message: str) -> int:
+    """Return a whole number sent as number or text; refuse anything else with ``message``."""
+    number = real(value, message)
+    if number != int(number):
+        raise Refusal(400, message)
+    return int(number)
+
+
+def real(value: Any, message: str) -> float:
+    """Return a finite number sent as number or text; refuse anything else with ``message``."""
+    if type(value) is bool or not isinstance(value, (int, float, str)):
+        raise Refusal(400, message)
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        raise Refusal(400, message)
+    if isnan(number) or isinf(number) or abs(number) > HUGE:
+        raise Refusal(400, message)
+    return number
+
+
+def flag(value: Any, message: str) -> bool:
+    """Return a truth value sent as such or as text; refuse anything else with ``message``."""
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in ('true', 'false', '1', '0'):
+        return value.lower() in ('true', '1')
+    if isinstance(value, (int, float)) and value in (0, 1):
+        return bool(value)
+    raise Refusal(400, message)
+
+
+def words(value: Any, message: str) -> Tuple[str, ...]:
+    """Return a comma list (blanks around the commas allowed), or a list of text, as a tuple."""
+    if isinstance(value, (list, tuple)):
+        parts = list(value)
+    elif isinstance(value, str):
+        parts = value.split(',')
+    else:
+        raise Refusal(400, message)
+    if not all(isinstance(part, str) for part in parts):
+        raise Refusal(400, message)
+    return tuple(part.strip() for part in parts if part.strip())
+
+
+def text_of(value: Any, message: str, limit: int) -> str:
+    """Return a short text; refuse other types and what is longer than ``limit`` characters."""
+    if not isinstance(value, str) or len(value) > limit:
+        raise Refusal(400, message)
+    return value
+
+
+# -- a new order
+# --------------------------------------------------------------------------------------------------------
+
+
+def price_to_ticks(instrument: Instrument, value: Any, message: str, tick_message: str) -> int:
+    """Return a price of a request in ticks, refused when it is none or lies off the grid or out of the contract's
+    range.
+    """
+    price = value if type(value) is float or type(value) is int else real(value, message)
+    if not 0 < price <= instrument.row['maxPrice']:
+        raise Refusal(400, message)
+    ticks = instrument.ticks_of(price)
+    if ticks is None:
+        raise Refusal(400, tick_message)
+    if not ticks:
+        raise Refusal(400, message)
+    return ticks
+
+
+def lots_only(instrument: Instrument, quantity: int) -> int:
+    """Return a quantity that is a positive multiple of the lot and not above the contract's maximum; refuse any
+    other.
+    """
+    if quantity <= 0 or quantity > instrument.max_quantity:
+        raise Refusal(400, 'Invalid orderQty')
+    if quantity % instrument.lot:
+        raise Refusal(400, 'Order quantity must be a multiple of lot size: {}'.format(instrument.lot))
+    return quantity
+
+
+def read_order(account: Any, instrument: Instrument, fields: Dict[str, Any]) -> Order:
+    """Return the order that a request asks for, its parameters checked; its row is not made yet.
+
+    Defaults as BitMEX': side Buy, or Sell when orderQty is negative; ordType from the prices that are there, Market
+    for a Close without price, else Limit (so a bare symbol and quantity is a limit order without price, and refused).
+    """
+    get = fields.get
+    position = account.position(instrument)
+    execution = get('execInst')
+    instructions = words(execution, 'Invalid execInst') if execution else ()
+    side, quantity = read_side(get('side'), get('orderQty'), 'Close' in instructions, position)
+    price, kind = get('price'), get('ordType')
+    if price == '':
+        price = None
+    if kind is None or kind == '':
+        kind = default_type(fields, price, instructions)
+    elif kind not in TYPES:
+        raise Refusal(400, 'Unsupported ordType')
+    if given(get('simpleOrderQty')):
+        raise Refusal(400, 'Invalid simpleOrderQty')
+    quantity = lots_only(instrument, quantity)
+    if kind == 'Market' or kind == 'Stop' or kind == 'MarketIfTouched':
+        ticks = None
+    elif price is None:
+        ticks = None
+        if kind != 'Pegged':
+            raise Refusal(400, 'Invalid price')
+    else:
+        ticks = price_to_ticks(instrument, price, 'Invalid price', 'Invalid price tickSize')
+    order = Order(account, position, instrument, side, ticks, quantity)
+    order.kind = kind
+    client_id = get('clOrdID')
+    if client_id:
+        if type(client_id) is not str or len(client_id) > CLIENT_ID_LIMIT:
+            raise Refusal(400, 'Invalid clOrdID')
+        if client_id in account.by_client:
+            raise Refusal(400, 'Duplicate clOrdID')
+        order.client_id = client_id
+    time_in_force = get('timeInForce')
+    if kind == 'Market':
+        order.time_in_force = 'ImmediateOrCancel'
+    if time_in_force:
+        if time_in_force not in TIMES_IN_FORCE:
+            raise Refusal(400, 'Unsupported timeInForce')
+        if kind != 'Market' or time_in_force == 'FillOrKill':
+            order.time_in_force = time_in_force
+    if instructions:
+        read_instructions(order, instructions)
+    if kind in STOP_TYPES or kind == 'Pegged' or given(get('stopPx')) or given(get('pegPriceType')):
+        read_trigger(order, fields, instructions)
+    display = get('displayQty')
+    if display is not None and display != '':
+        read_display(order, whole(display, 'Invalid displayQty'))
+    if get('contingencyType') or get('clOrdLinkID'):
+        read_contingency(order, fields)
+    return order
+
+
+def read_side(side: Any, quantity: Any, is_close: bool, position: Position) -> Tuple[str, int]:
+    """Return (side, quantity) of a request; a Close may leave out either: the whole position, the side against it."""
+    if quantity is None or quantity == '':
+        if not is_close:
+            raise Refusal(400, 'Invalid orderQty')
+        held = position.quantity
+        if not given(side):
+            side = BUY if held < 0 else SELL
+        if side not in (BUY, SELL):
+            raise Refusal(400, 'Invalid side')
+        if not held or (held > 0) == (side == BUY):
+            raise Refusal(400, against_position('Close', side, held))
+        return side, abs(held)
+    count = quantity if type(quantity) is int else whole(quantity, 'Invalid orderQty')
+    if side == BUY or side == SELL:
+        return side, abs(count)
+    if given(side):
+        raise Refusal(400, 'Invalid side')
+    if is_close and position.quantity:
+        return (BUY if position.quantity < 0 else SELL), abs(count)
+    return (BUY, count) if count >= 0 else (SELL, -count)
+
+
+def against_position(instruction: str, side: str, held: int) -> str:
+    """Return BitMEX's text for an order that should reduce a position but would not."""
+    return 'Order had execInst of {} and side of {} but current position is {}'.format(instruction, side, held)
+
+
+def default_type(fields: Dict[str, Any], price: Any, instructions: Tuple[str, ...]) -> str:
+    """Return the ordType that BitMEX assumes where none is sent."""
+    if given(fields.get('pegPriceType')):
+        return 'Pegged'
+    if given(fields.get('stopPx')):
+        return 'Stop' if price is None else 'StopLimit'
+    if price is None and 'Close' in instructions:
+        return 'Market'
+    return 'Limit'
+
+
+def read_instructions(order: Order, instructions: Tuple[str, ...]) -> None:
+    """Take over execInst, checked against the order's type."""
+    if 'AllOrNone' in instructions or 'AllOrNone'.lower() in [word.lower() for word in instructions]:
+        raise Refusal(400, 'Unsupported execInst')
+    for word in instructions:
+        if word not in INSTRUCTIONS:
+            raise Refusal(400, 'Invalid execInst')
+    if len([word for word in instructions if word in TRIGGERS]) > 1:
+        raise Refusal(400, 'Invalid execInst')
+    order.post_only = 'ParticipateDoNotInitiate' in instructions
+    order.close = 'Close' in instructions
+    order.reduce_only = order.close or 'ReduceOnly' in instructions
+    order.within_mark = 'LastWithinMark' in instructions
+    if order.post_only and order.kind not in LIMIT_TYPES:
+        raise Refusal(400, 'Invalid ordType for execInst')
+    if order.post_only and order.time_in_force in ('ImmediateOrCancel', 'FillOrKill'):
+        raise Refusal(400, 'Invalid ordType or timeInForce for execInst')
+    if any(word in TRIGGERS for word in instructions) and order.kind not in STOP_TYPES and order.kind != 'Pegged' or \
+            'Fixed' in instructions and order.kind != 'Pegged':
+        raise Refusal(400, 'Invalid ordType for execInst')
+    if order.within_mark and 'LastPrice' not in instructions:
+        raise Refusal(400, 'Invalid execInst')
+
+
+def read_display(order: Order, display: int) -> None:
+    """Take over displayQty: 0 hides the order, a smaller part than the whole makes an iceberg."""
+    if display < 0 or display % order.instrument.lot or order.price_ticks is None and order.kind != 'Pegged':
+        raise Refusal(400, 'Invalid displayQty')
+    order.display = display
+    order.is_hidden = display == 0
+    order.shown = min(display, order.leaves)
+
+
+def read_trigger(order: Order, fields: Dict[str, Any], instructions: Tuple[str, ...]) -> None:
+    """Refuse what waits for a price."""
+    raise Refusal(400, 'Unsupported ordType')
+
+
+def read_contingency(order: Order, fields: Dict[str, Any]) -> None:
+    """Refuse linked orders."""
+    raise Refusal(400, 'Unsupported contingencyType')
+
+
+# -- rows
+# ---------------------------------------------------------------------------------------------------------------
+
+
+def new_row(order: Order, fields: Dict[str, Any], stamp: str) -> Dict[str, Any]:
+    """Return the row of an order as it arrives: the fields that every order has, then those that this one has
+    besides.
+    """
+    static = order.instrument.row
+    text = fields.get('text')
+    row = {
+        'account': order.account.id, 'clOrdID': order.client_id, 'cumQty': 0, 'currency': static['quoteCurrency'],
+        'leavesQty': order.leaves,
+        'ordStatus': 'New', 'ordType': order.kind, 'orderID': order.order_id, 'orderQty': order.quantity,
+        'settlCurrency': order.instrument.currency, 'side': order.side, 'strategy': 'OneWay',
+        'symbol': order.instrument.symbol,
+        'text': SUBMITTED if not text else str(text)[:TEXT_LIMIT], 'timeInForce': order.time_in_force,
+        'timestamp': stamp,
+        'transactTime': stamp, 'workingIndicator': True,
+    }  # type: Dict[str, Any]
+    if order.price_ticks is not None:
+        row['price'] = order.instrument.price_of(order.price_ticks)
+    execution = fields.get('execInst')
+    if execution:
+        row['execInst'] = ','.join(words(execution, 'Invalid execInst'))
+    if order.display is not None:
+        row['displayQty'] = order.display
+    return row

@@ -1,0 +1,74 @@
+"""Times as BitMEX writes them: ISO 8601, UTC, milliseconds and a Z; spans as times after the start of the year 2000.
+
+Pure: nothing here reads a clock.  Seconds are Unix seconds as float unless a name says otherwise.
+"""
+from datetime import datetime, timedelta
+from typing import Optional, Union  # noqa: F401
+
+EPOCH = datetime(1970, 1, 1)
+SPAN_START = datetime(2000, 1, 1)
+
+MINUTE = 60
+HOUR = 3600
+DAY = 86400
+
+FORMS = ('%Y-%m-%dT%H:%M:%S.%f', '%Y-%m-%dT%H:%M:%S', '%Y-%m-%dT%H:%M', '%Y-%m-%d %H:%M:%S.%f', '%Y-%m-%d %H:%M:%S',
+         '%Y-%m-%d %H:%M', '%Y-%m-%dT%H', '%Y-%m-%d', '%Y-%m', '%Y')
+
+
+def iso(seconds: float) -> str:
+    """Return Unix seconds as text, rounded to the millisecond: '2026-05-03T05:01:55.500Z'."""
+    whole, thousandths = divmod(int(round(seconds * 1000)), 1000)
+    return '{}.{:03d}Z'.format((EPOCH + timedelta(seconds=whole)).isoformat(), thousandths)
+
+
+def span(seconds: float) -> str:
+    """Return a length of time as BitMEX' intervals are written: 8 hours are '2000-01-01T08:00:00.000Z'."""
+    return '{}.000Z'.format((SPAN_START + timedelta(seconds=seconds)).isoformat())
+
+
+def seconds_of(text: Union[str, float, int, None]) -> Optional[float]:
+    """Return the Unix seconds of an ISO time (also a shortened one: '2024-11', '2024-11-24 08:26'), or None when it is
+    not one.
+    """
+    if not isinstance(text, str):
+        return None
+    text = text.strip()
+    for ending in ('Z', 'z', '+00:00'):
+        if text.endswith(ending):
+            text = text[:-len(ending)]
+    for form in FORMS:
+        try:
+            return (datetime.strptime(text, form) - EPOCH).total_seconds()
+        except (ValueError, OverflowError):
+            continue
+    return None
+
+
+def next_multiple(now: float, step: float, offset: float = 0) -> float:
+    """Return the first time after ``now`` that is ``offset`` plus a whole number of steps after 1970."""
+    return ((now - offset) // step + 1) * step + offset
+
+
+class Stamper(object):
+    """Writes the current time as text, fast: the part down to the second is kept while the second lasts."""
+
+    __slots__ = ('_millisecond', '_second', '_prefix', '_text')
+
+    def __init__(self) -> None:
+        self._millisecond = -1
+        self._second = -1
+        self._prefix = ''
+        self._text = ''
+
+    def text(self, now: float) -> str:
+        """Return ``iso(now)``."""
+        millisecond = int(now * 1000 + 0.5)
+        if millisecond != self._millisecond:
+            self._millisecond = millisecond
+            second, rest = divmod(millisecond, 1000)
+            if second != self._second:
+                self._second = second
+                self._prefix = (EPOCH + timedelta(seconds=second)).isoformat()
+            self._text = '%s.%03dZ' % (self._prefix, rest)
+        return self._text

@@ -1,0 +1,85 @@
+"""The wallet histories: realised results, fees, funding, deposits, and withdrawals that stay requests until somebody
+confirms them.
+
+Rows as in BitMEX' walletHistory since 2024: one per fill with its order, amounts net of fees.  Pure.
+"""
+from typing import Any, Dict  # noqa: F401
+
+from market_maker.simulator.refusal import Refusal
+
+NOBODY = '00000000-0000-0000-0000-000000000000'
+
+
+class Banker(object):
+    """Writes the transactions of all accounts of an exchange (``house``)."""
+
+    def __init__(self, house: Any):
+        self.house = house
+        self._count = 0
+
+    def new_id(self) -> str:
+        """Return a transactID: a counter, in the form of BitMEX'."""
+        self._count += 1
+        return '00000000-0077-1000-0000-%012x' % self._count
+
+    def note_result(self, position: Any, result: int, fee: int, order_id: str, stamp: str) -> None:
+        """Append the RealisedPNL row of a fill; its money is in the wallet already."""
+        purse = position.purse
+        purse.account.transactions.append({
+            'transactID': self.new_id(), 'account': purse.account.id, 'currency': purse.currency,
+            'transactType': 'RealisedPNL',
+            'amount': result - fee, 'fee': fee, 'transactStatus': 'Completed', 'address': position.instrument.symbol,
+            'orderID': order_id,
+            'transactTime': stamp, 'timestamp': stamp, 'walletBalance': purse.wallet})
+
+    def note(self, purse: Any, kind: str, amount: int, fee: int = 0, address: str = '', tell: bool = False,
+             **more: Any) -> Dict[str, Any]:
+        """Append a row of another type and return it; ``tell`` sends it to the transact table as well."""
+        stamp = self.house.stamp()
+        row = {'transactID': self.new_id(), 'account': purse.account.id, 'currency': purse.currency,
+               'transactType': kind, 'amount': amount,
+               'fee': fee, 'transactStatus': 'Completed', 'address': address, 'transactTime': stamp, 'timestamp': stamp,
+               'walletBalance': purse.wallet}  # type: Dict[str, Any]
+        row.update(more)
+        purse.account.transactions.append(row)
+        if tell:
+            self.house.journal.tell('transact', 'insert', [dict(row)], purse.account.id)
+        return row
+
+    def deposit(self, purse: Any, amount: int) -> None:
+        """Book money that comes from outside."""
+        purse.wallet += amount
+        purse.deposited += amount
+        self.house.deposited[purse.currency] += amount
+        self.note(purse, 'Deposit', amount, tell=True)
+        self.house.journal.mark_purse(purse)
+
+    def request_withdrawal(self, purse: Any, amount: int, fee: int, address: str, **more: Any) -> Dict[str, Any]:
+        """Note a withdrawal that waits for its confirmation; the money stays, and is no longer available for another
+        one.
+        """
+        if amount <= 0:
+            raise Refusal(400, 'Invalid amount')
+        free = purse.row.get('withdrawableMargin', purse.wallet) - purse.pending_debit
+        if amount + fee > free:
+            raise Refusal(400, 'Account has insufficient Available Balance, {} {} required'.format(amount + fee,
+                                                                                                   purse.currency),
+                          'CodedHTTPError', '19000')
+        purse.pending_debit += amount + fee
+        row = self.note(purse, 'Withdrawal', -amount, fee, address, True, transactStatus='Pending', **more)
+        self.house.journal.mark_purse(purse)
+        return row
+
+    def cancel_withdrawal(self, account: Any, transact_id: str) -> Dict[str, Any]:
+        """Take back a withdrawal that still waits."""
+        for row in account.transactions:
+            if row['transactID'] == transact_id and (row['transactType'], row['transactStatus']) == ('Withdrawal',
+                                                                                                     'Pending'):
+                purse = account.purse(row['currency'])
+                purse.pending_debit -= row['fee'] - row['amount']
+                row['transactStatus'] = 'Canceled'
+                row['timestamp'] = self.house.stamp()
+                self.house.journal.tell('transact', 'update', [dict(row)], account.id)
+                self.house.journal.mark_purse(purse)
+                return row
+        raise Refusal(404, 'Not Found')
