@@ -2,7 +2,6 @@
 import http.server
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -79,7 +78,8 @@ def stranger(serve):
 @pytest.mark.parametrize('url, verdict', [
     ('http://127.0.0.1:8765/api/v1/', True), ('http://localhost/api/v1/', True), ('http://LOCALHOST:1/', True),
     ('http://[::1]:8765/api/v1/', True), ('http://127.8.9.10:8765/', True), ('http://[::ffff:127.0.0.1]:1/', True),
-    ('https://www.bitmex.com/api/v1/', False), ('http://10.0.0.1:8765/', False), ('http://127.0.0.1.example.com/', False),
+    ('https://www.bitmex.com/api/v1/', False), ('http://10.0.0.1:8765/', False), ('http://127.0.0.1.example.com/',
+                                                                                  False),
     ('', False), ('nonsense', False),
 ])
 def test_only_loopback_is_local(url, verdict):
@@ -141,3 +141,161 @@ def test_without_aiohttp_the_way_to_install_it_is_named(monkeypatch):
         local.ensure(url_of(free_port()))
     assert 'pip install "bitmex-market-maker[testnet]"' in str(caught.value) and '\n' not in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+# The child
+
+def starter(port, then='', **arguments):
+    """Return a process that ensures an exchange on the port, says so, does ``then`` and waits to be told to end."""
+    code = textwrap.dedent('''
+        import sys
+        from market_maker import local
+        pair = local.ensure({url!r}, **{arguments!r})
+        print("ready", *pair, flush=True)
+        {then}
+        sys.stdin.readline()
+    ''').format(url=url_of(port), arguments=arguments, then=then)
+    return subprocess.Popen([sys.executable, '-c', code], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE,
+                            universal_newlines=True, env=dict(os.environ, PYTHONPATH=ROOT))
+
+
+def finish(process):
+    """Let a starter end in good order."""
+    out, errors = process.communicate('\n', timeout=30)
+    assert process.returncode == 0, errors
+    return out, errors
+
+
+@pytest.fixture
+def port():
+    """A free port; whatever exchange is there in the end is gone a moment after its last client."""
+    port = free_port()
+    yield port
+    wait_until(lambda: introduction(port) is None)
+
+
+@has_extra
+def test_a_starter_that_ends_takes_its_exchange_along(port):
+    process = starter(port)
+    assert process.stdout.readline().split() == ['ready', local.LOCAL_API_KEY, local.LOCAL_API_SECRET]
+    assert introduction(port)['name'] == local.NAME
+
+    started = time.monotonic()
+    finish(process)
+
+    assert introduction(port) is None
+    assert time.monotonic() - started < 3
+
+
+@has_extra
+def test_a_starter_that_is_killed_takes_its_exchange_along(port):
+    process = starter(port)
+    process.stdout.readline()
+
+    process.kill()
+    process.communicate()
+
+    wait_until(lambda: introduction(port) is None)
+
+
+@has_extra
+def test_an_exchange_stays_for_another_client(port):
+    process = starter(port)
+    process.stdout.readline()
+    instance = introduction(port)['instance']
+    guest = socket.create_connection(('127.0.0.1', port))
+    try:
+        process.kill()
+        process.communicate()
+        # Longer than the grace that a restarting starter gets.
+        deadline = time.monotonic() + 3
+        while time.monotonic() < deadline:
+            assert introduction(port)['instance'] == instance
+            time.sleep(0.1)
+    finally:
+        guest.close()
+
+
+@has_extra
+def test_two_starters_at_once_share_one_exchange(port):
+    then = 'print(local._probe("127.0.0.1", {})["instance"], flush=True)'.format(port)
+    processes = [starter(port, then), starter(port, then, api_key='second', api_secret='pair'), starter(port, then)]
+    lines = [[process.stdout.readline().split(), process.stdout.readline()] for process in processes]
+
+    assert [line[0][0] for line in lines] == ['ready'] * 3
+    assert lines[1][0][1:] == ['second', 'pair']
+    assert len({line[1] for line in lines}) == 1
+    for process in processes:
+        finish(process)
+
+
+@has_extra
+def test_a_key_is_registered_with_an_exchange_that_is_there_already(port):
+    first = starter(port)
+    first.stdout.readline()
+    second = starter(port, api_key='other', api_secret='other-secret', symbols=['xbtusd'])
+    assert second.stdout.readline().split() == ['ready', 'other', 'other-secret']
+    finish(second)
+    assert introduction(port) is not None
+    finish(first)
+
+
+@has_extra
+def test_an_unknown_symbol_is_one_line_with_the_nearest(port):
+    process = starter(port, symbols=['BXTUSD'])
+    out, errors = process.communicate('\n', timeout=30)
+    assert process.returncode == 1 and 'did you mean XBTUSD?' in errors.strip().splitlines()[-1]
+
+
+@has_extra
+def test_ctrl_c_in_the_terminal_does_not_reach_the_exchange(port):
+    """The terminal signals the whole foreground group; the exchange is not in it, so orders can be cancelled first."""
+    process = starter(port, then='import signal; signal.signal(signal.SIGINT, lambda *_: None)')
+    process.stdout.readline()
+    os.kill(process.pid, 0)
+    children = subprocess.check_output(['ps', '-o', 'pid=,pgid=', '--ppid', str(process.pid)],
+                                       universal_newlines=True).split()
+
+    assert len(children) == 2 and children[1] != str(os.getpgid(process.pid))
+    finish(process)
+
+
+@has_extra
+def test_the_secret_is_not_on_the_command_line(port):
+    process = starter(port, api_key='the-key', api_secret='the-secret')
+    process.stdout.readline()
+    command = subprocess.check_output(['ps', '-o', 'args=', '--ppid', str(process.pid)], universal_newlines=True)
+
+    assert 'testnet' in command and 'the-secret' not in command and 'the-key' not in command
+    finish(process)
+
+
+@has_extra
+def test_why_a_child_did_not_start_is_the_cause_of_the_error():
+    with pytest.raises(LocalExchangeError) as caught:
+        local.ensure('http://127.0.0.1:{}/api/v1/'.format(free_port()), market='no such market')
+    assert 'no such market' in str(caught.value) and '\n' not in str(caught.value)
+
+
+@has_extra
+def test_an_exchange_with_its_own_accounts_wants_one_of_them():
+    from market_maker.server.local_exchange import running
+    with running(accounts=[{'key': 'mine', 'secret': 's'}]) as testnet:
+        assert local.ensure(testnet.url, 'mine', 's') == ('mine', 's')
+        assert local.ensure(testnet.url, 'unknown', 's') == ('unknown', 's')
+        with pytest.raises(AuthenticationError) as caught:
+            local.ensure(testnet.url)
+    assert 'API_KEY' in str(caught.value) and caught.value.exit_code == 3
+
+
+@has_extra
+def test_release_ends_what_this_process_started(port):
+    pair = local.ensure(url_of(port), market='still')
+    assert pair == (local.LOCAL_API_KEY, local.LOCAL_API_SECRET)
+    assert local.ensure(url_of(port)) == pair
+
+    local.release()
+    local.release()
+
+    wait_until(lambda: introduction(port) is None)

@@ -199,11 +199,15 @@ class Hub(object):
             session.reply(b'pong')
             self.send_queued()
             return
-        now = self._advance()
-        if text == 'help':
-            session.reply(wire.dumps(self._api.request('GET', '/schema/websocketHelp', {}, {}, None, now)[1]))
-        else:
-            self._command(session, text, now)
+        try:
+            now = self._advance()
+            if text == 'help':
+                session.reply(wire.dumps(self._api.request('GET', '/schema/websocketHelp', {}, {}, None, now)[1]))
+            else:
+                self._command(session, text, now)
+        except Exception:
+            logger.exception('A command failed within the local exchange.')
+            self._complain(session, Complaint(500, 'Internal Server Error'), {})
         self.flush()
 
     def subscribe_by_url(self, session: Session, topics: List[str]) -> None:

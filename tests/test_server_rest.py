@@ -1,0 +1,387 @@
+"""REST over real sockets: signatures, bodies, limits, and errors that always have BitMEX's shape."""
+import csv
+import io
+import json
+import socket
+import time
+
+import pytest
+
+pytest.importorskip('aiohttp', reason='the local exchange needs the testnet extra')
+
+from local_client import Client  # noqa: E402
+
+from market_maker.auth.signing import generate_signature  # noqa: E402
+from market_maker.server.local_exchange import running  # noqa: E402
+
+LIMIT = {'symbol': 'XBTUSD', 'side': 'Buy', 'orderQty': 100, 'price': 59000.0}
+ORDER = {'symbol': 'XBTUSD', 'orderQty': 100, 'price': 59000}
+
+
+@pytest.fixture(scope='module')
+def testnet():
+    with running(bid=60000, ask=60000.1) as testnet:
+        yield testnet
+
+
+@pytest.fixture
+def client(testnet):
+    client = Client(testnet)
+    yield client
+    client.send('DELETE', '/order/all', {})
+
+
+def error_of(answer):
+    """Return the message of an error, which must have BitMEX's shape."""
+    body = answer.json()
+    assert set(body) == {'error'} and set(body['error']) <= {'message', 'name', 'details'}, body
+    return body['error']['message']
+
+
+def test_a_signed_order_rests_and_is_seen(client):
+    row = client.place(clOrdID='first', **LIMIT)
+
+    assert (row['ordStatus'], row['price'], row['orderQty'], row['clOrdID']) == ('New', 59000, 100, 'first')
+    assert [order['orderID'] for order in client.get('/order?filter=%7B%22open%22%3A+true%7D')] == [row['orderID']]
+
+
+def test_the_path_is_signed_as_it_is_sent(client):
+    for path in ('/order?filter=%7B%22symbol%22%3A+%22XBTUSD%22%7D', '/order?filter={%22symbol%22:%22XBTUSD%22}',
+                 '/order?count=5&',
+                 '/order?columns=%5b%22price%22%5D', '/order?&reverse=true'):
+        assert isinstance(client.get(path), list)
+
+
+@pytest.mark.parametrize('form', [
+    'symbol=XBTUSD&orderQty=100&price=59000', 'symbol=XBTUSD&orderQty=100&price=59000.0&text=a%20b+c',
+    'symbol=xbtusd&orderQty=-100&price=61000',
+])
+def test_a_form_is_as_good_as_json(client, form):
+    row = client._good(client.send('POST', '/order', form=form))
+
+    assert (row['symbol'], row['orderQty'], row['ordStatus']) == ('XBTUSD', 100, 'New')
+
+
+def test_numbers_may_come_as_text(client):
+    row = client.place(symbol='XBTUSD', orderQty='100', price='59000.5')
+
+    assert (row['orderQty'], row['price']) == (100, 59000.5)
+
+
+def test_delete_takes_a_body_a_form_or_a_query(client):
+    rows = [client.place(**LIMIT) for _ in range(6)]
+    ids = [row['orderID'] for row in rows]
+
+    answers = [
+        client.send('DELETE', '/order', {'orderID': ids[0]}),
+        client.send('DELETE', '/order', {'orderID': ids[1:3]}),
+        client.send('DELETE', '/order', form='orderID=["{}"]'.format(ids[3])),
+        client.send('DELETE', '/order?orderID=' + ids[4]),
+        client.send('DELETE', '/order?orderID=%5B%22' + ids[5] + '%22%5D'),
+    ]
+
+    canceled = [row for answer in answers for row in client._good(answer)]
+    assert [row['orderID'] for row in canceled] == ids
+    assert {row['ordStatus'] for row in canceled} == {'Canceled'}
+
+
+def test_header_names_in_any_case(client, testnet):
+    expires = str(int(time.time()) + 60)
+    signature = generate_signature(testnet.secret, 'GET', '/api/v1/position', expires, '')
+
+    answer = client.send('GET', '/position', signed=False, headers={'API-Key': testnet.key, 'Api-Expires': expires,
+                                                                   'API-SIGNATURE': signature.upper()})
+
+    assert answer.status_code == 200
+
+
+@pytest.mark.parametrize('path', ['/nothing', '/order/bulk', '/orders', '/user/', '/local-exchange'])
+def test_an_unknown_route_is_a_404(client, path):
+    answer = client.send('GET', path)
+
+    assert (answer.status_code, error_of(answer)) == (404, 'Not Found')
+    assert answer.json()['error']['name'] == 'HTTPError'
+
+
+def test_an_unknown_address_is_a_404_in_the_same_shape(testnet):
+    client = Client(testnet)
+    answer = client.session.get('http://127.0.0.1:{}/favicon.ico'.format(testnet.port))
+
+    assert (answer.status_code, error_of(answer)) == (404, 'Not Found')
+
+
+def test_csv(client):
+    client.place(**LIMIT)
+    answer = client.send('GET', '/order?_format=csv&count=1')
+
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert answer.headers['Content-Type'].startswith('text/csv')
+    assert rows[0]['symbol'] == 'XBTUSD' and rows[0]['workingIndicator'] in ('true', 'false')
+    assert error_of(client.send('GET', '/order?_format=xml')) == '_format is invalid'
+
+
+# Authentication
+
+def later(seconds=60):
+    return str(int(time.time()) + seconds)
+
+
+def signed(testnet, **changes):
+    """Return the headers of a good request but for what is changed; a change to None leaves the header out."""
+    expires = changes.get('api-expires') or later()
+    headers = {'api-key': testnet.key, 'api-expires': expires,
+               'api-signature': generate_signature(changes.pop('secret', testnet.secret), changes.pop('verb', 'GET'),
+                                                   changes.pop('path', '/api/v1/position'), changes.pop('signed',
+                                                                                                        expires),
+                                                   changes.pop('body', ''))}
+    headers.update(changes)
+    return {name: value for name, value in headers.items() if value is not None}
+
+
+BROKEN = {
+    'another secret': (lambda t: signed(t, secret='wrong'), 401, 'Signature not valid.'),
+    'a secret with a space': (lambda t: signed(t, secret=t.secret + ' '), 401, 'Signature not valid.'),
+    'an unknown key': (lambda t: signed(t, **{'api-key': 'nobody'}), 401, 'Invalid API Key.'),
+    'an empty key': (lambda t: signed(t, **{'api-key': ''}), 401, None),
+    'the key in capitals': (lambda t: signed(t, **{'api-key': t.key.upper()}), 401, 'Invalid API Key.'),
+    'no headers': (lambda t: {}, 401, 'Authorization Required'),
+    'no signature': (lambda t: signed(t, **{'api-signature': None}), 401, None),
+    'an empty signature': (lambda t: signed(t, **{'api-signature': ''}), 401, None),
+    'half a signature': (lambda t: signed(t, **{'api-signature': signed(t)['api-signature'][:32]}), 401,
+                         'Signature not valid.'),
+    'a signature that is no hex': (lambda t: signed(t, **{'api-signature': 'z' * 64}), 401, 'Signature not valid.'),
+    'another verb signed': (lambda t: signed(t, verb='POST'), 401, 'Signature not valid.'),
+    'another path signed': (lambda t: signed(t, path='/api/v1/order'), 401, 'Signature not valid.'),
+    'the path without its base signed': (lambda t: signed(t, path='/position'), 401, 'Signature not valid.'),
+    'a query signed that is not sent': (lambda t: signed(t, path='/api/v1/position?count=1'), 401,
+                                        'Signature not valid.'),
+    'a body signed that is not sent': (lambda t: signed(t, body='{}'), 401, 'Signature not valid.'),
+    'another time signed': (lambda t: signed(t, signed=later(61)), 401, 'Signature not valid.'),
+    'no expires': (lambda t: signed(t, **{'api-expires': None}), None, None),
+    'expires that is text': (lambda t: signed(t, **{'api-expires': 'soon'}), None, None),
+    'expires that is not a number': (lambda t: signed(t, **{'api-expires': 'nan'}), None, None),
+    'expires a minute ago': (lambda t: signed(t, **{'api-expires': later(-60)}), 400,
+                             'This request has expired - `expires` is in the past'),
+    'expires in 1970': (lambda t: signed(t, **{'api-expires': '5'}), 400,
+                        'This request has expired - `expires` is in the past'),
+    'expires below zero': (lambda t: signed(t, **{'api-expires': '-1'}), None, None),
+    'a nonce instead': (lambda t: dict(signed(t, **{'api-expires': None}), **{'api-nonce': '1'}), None, None),
+}
+
+
+@pytest.mark.parametrize('kind', sorted(BROKEN))
+def test_broken_authentication_has_its_status_and_text(testnet, kind):
+    headers, status, text = BROKEN[kind]
+    answer = Client(testnet).send('GET', '/position', signed=False, headers=headers(testnet))
+
+    assert answer.status_code in ([status] if status else [400, 401]), answer.text
+    message = error_of(answer)
+    assert text is None or message.startswith(text), message
+    if text and 'expired' in text:
+        now = int(message.rsplit(' ', 1)[1])
+        assert abs(now - time.time()) < 5
+    assert not [name for name in answer.headers if name.lower().startswith('x-ratelimit')]
+
+
+def test_a_bad_signature_is_refused_on_a_public_route_too(testnet):
+    client = Client(testnet, secret='wrong')
+
+    assert client.send('GET', '/trade').status_code == 401
+    assert client.send('GET', '/trade', signed=False).status_code == 200
+
+
+def test_expires_in_milliseconds_is_far_away_and_fine(testnet):
+    expires = str(int(time.time() * 1000) + 5000)
+    answer = Client(testnet).send('GET', '/position', signed=False, headers=signed(testnet, **{'api-expires': expires}))
+
+    assert answer.status_code == 200
+
+
+def test_a_changed_body_is_refused(testnet):
+    client = Client(testnet)
+    body = json.dumps(ORDER)
+    expires = later()
+    headers = {'api-key': testnet.key, 'api-expires': expires, 'Content-Type': 'application/json',
+               'api-signature': generate_signature(testnet.secret, 'POST', '/api/v1/order', expires, body)}
+
+    assert client.session.post(client.base + '/order', data=body + ' ', headers=headers).status_code == 401
+    assert client.session.post(client.base + '/order', data=body, headers=headers).status_code == 200
+    client.send('DELETE', '/order/all', {})
+
+
+def test_keys_do_what_they_may(testnet):
+    people = [{'key': 'reader', 'secret': 's', 'permissions': []},
+              {'key': 'pull', 'secret': 's', 'permissions': ['orderCancel']},
+              {'key': 'elsewhere', 'secret': 's', 'cidr': '10.0.0.0/8'}]
+    with running(bid=60000, ask=60000.1, accounts=people) as other:
+        reader, pull, elsewhere = (Client(other, person['key'], 's') for person in people)
+
+        assert reader.send('GET', '/position').status_code == 200
+        refused = reader.send('POST', '/order', ORDER)
+        assert (refused.status_code, error_of(refused)) == (403, 'Access Denied')
+        assert pull.send('POST', '/order', ORDER).status_code == 403
+        assert pull.send('DELETE', '/order/all', {}).status_code == 200
+        refused = elsewhere.send('GET', '/position')
+        assert (refused.status_code, error_of(refused)) == (403, 'This IP address is not allowed to use this key.')
+
+
+# Nothing that is sent may end in a 500
+
+@pytest.mark.parametrize('send', [
+    lambda c: c.send('POST', '/order', form='{"symbol"', headers={'Content-Type': 'application/json'}),
+    lambda c: c.send('POST', '/order', [1, 2]),
+    lambda c: c.send('POST', '/order', 'text'),
+    lambda c: c.send('POST', '/order', {}),
+    lambda c: c.send('POST', '/order', dict(ORDER, orderQty=10 ** 400)),
+    lambda c: c.send('POST', '/order', dict(ORDER, orderQty='1e400')),
+    lambda c: c.send('POST', '/order', dict(ORDER, price=1e308)),
+    lambda c: c.send('POST', '/order', dict(ORDER, price='NaN')),
+    lambda c: c.send('POST', '/order', dict(ORDER, price=[59000])),
+    lambda c: c.send('POST', '/order', dict(ORDER, price={})),
+    lambda c: c.send('POST', '/order', dict(ORDER, symbol=5)),
+    lambda c: c.send('POST', '/order', dict(ORDER, symbol=['XBTUSD'])),
+    lambda c: c.send('POST', '/order', dict(ORDER, side='Up')),
+    lambda c: c.send('POST', '/order', dict(ORDER, clOrdID='x' * 1000)),
+    lambda c: c.send('POST', '/order', dict(ORDER, clOrdID={'a': 1})),
+    lambda c: c.send('PUT', '/order', {'orderID': 7, 'price': 1}),
+    lambda c: c.send('PUT', '/order', {'orderID': 'ffff', 'price': 1}),
+    lambda c: c.send('PUT', '/order', {}),
+    lambda c: c.send('DELETE', '/order', {}),
+    lambda c: c.send('GET', '/order?filter={'),
+    lambda c: c.send('GET', '/order?filter=[]'),
+    lambda c: c.send('GET', '/order?filter=%FF%FE'),
+    lambda c: c.send('GET', '/order?count=ten'),
+    lambda c: c.send('GET', '/order?count=-1'),
+    lambda c: c.send('GET', '/order?count=100000'),
+    lambda c: c.send('GET', '/order?start=1e99'),
+    lambda c: c.send('GET', '/order?startTime=yesterday'),
+    lambda c: c.send('GET', '/trade/bucketed?binSize=2m'),
+    lambda c: c.send('GET', '/orderBook/L2'),
+    lambda c: c.send('GET', '/orderBook/L2?symbol=NOPE'),
+    lambda c: c.send('POST', '/position/leverage', {'symbol': 'XBTUSD', 'leverage': 1e9}),
+    lambda c: c.send('POST', '/position/leverage', {'symbol': 'XBTUSD', 'leverage': None}),
+    lambda c: c.send('POST', '/order/cancelAllAfter', {'timeout': 'x'}),
+    lambda c: c.send('PATCH', '/order', {}),
+], ids=lambda send: None)
+def test_nonsense_is_refused_in_bitmex_shape(client, send):
+    answer = send(client)
+
+    assert 400 <= answer.status_code < 500, (answer.status_code, answer.text)
+    assert error_of(answer)
+
+
+def test_a_body_that_is_no_text_is_refused(testnet):
+    client = Client(testnet)
+    answer = client.session.post(client.base + '/order', data=b'\xff\xfe', headers={'Content-Type': 'application/json'})
+
+    assert answer.status_code == 400 and error_of(answer)
+
+
+def test_a_huge_body_is_refused(testnet):
+    client = Client(testnet)
+    answer = client.session.post(client.base + '/order', data=b'{' * 2000000,
+                                 headers={'Content-Type': 'application/json'})
+
+    assert answer.status_code == 413 and error_of(answer)
+
+
+def test_a_fault_of_ours_is_a_500_in_the_same_shape(client, testnet, monkeypatch, caplog):
+    def broken(*args):
+        raise ZeroDivisionError('inside')
+    monkeypatch.setattr(testnet.server.api, 'request', broken)
+
+    answer = client.send('GET', '/position')
+
+    assert (answer.status_code, error_of(answer)) == (500, 'Internal Server Error')
+    assert 'ZeroDivisionError' in caplog.text
+    monkeypatch.undo()
+
+
+def test_a_proxy_may_send_the_whole_address(testnet):
+    with socket.create_connection(('127.0.0.1', testnet.port), 5) as raw:
+        raw.sendall('GET {}trade?count=1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'.format(testnet.url).encode())
+        answer = b''.join(iter(lambda: raw.recv(65536), b''))
+
+    assert answer.startswith(b'HTTP/1.1 200')
+
+
+# Limits
+
+def test_headers_and_refusals_of_the_limits():
+    with running(bid=60000, ask=60000.1, rate_limits=True) as limited:
+        client = Client(limited)
+        first = client.send('POST', '/order', ORDER)
+        assert first.headers['x-ratelimit-limit'] == '120'
+        assert first.headers['x-ratelimit-remaining'] == '119'
+        assert 0 <= int(first.headers['x-ratelimit-reset']) - time.time() < 2
+        assert first.headers['x-ratelimit-remaining-1s'] == '9'
+
+        answers = [client.send('POST', '/order', ORDER) for _ in range(40)]
+        refused = [answer for answer in answers if answer.status_code == 429][0]
+        assert refused.json() == {'error': {'message': 'Rate limit exceeded, retry in 1 seconds.',
+                                            'name': 'RateLimitError'}}
+        assert refused.headers['Retry-After'] == '1' and refused.headers['x-ratelimit-remaining'] == '0'
+
+        unsigned = [client.send('GET', '/trade?count=1', signed=False) for _ in range(32)]
+        assert unsigned[0].headers['x-ratelimit-limit'] == '30'
+        assert [answer.status_code for answer in unsigned].count(429) >= 1
+        assert client.send('DELETE', '/order/all', {}).status_code in (200, 429)
+
+
+def test_without_limits_the_headers_stay(client):
+    answers = [client.send('POST', '/order', ORDER) for _ in range(15)]
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert answers[-1].headers['x-ratelimit-remaining'] == '120'
+
+
+# The handshake
+
+def test_the_handshake_introduces_the_exchange(testnet):
+    client = Client(testnet)
+    said = client.session.get('http://127.0.0.1:{}/local-exchange'.format(testnet.port)).json()
+
+    assert said['name'] == 'bitmex-market-maker local exchange'
+    assert said['market'] == 'still' and said['accounts'] == 'open' and 'XBTUSD' in said['symbols']
+    assert len(said['instance']) == 36
+
+
+def register(testnet, account, **options):
+    options.setdefault('json', account)
+    return Client(testnet).session.post('http://127.0.0.1:{}/local-exchange/accounts'.format(testnet.port), **options)
+
+
+def test_a_key_is_registered_once(testnet):
+    account = {'key': 'new-key', 'secret': 'new-secret'}
+
+    first, again, other = register(testnet, account), register(testnet, account), register(testnet,
+                                                                                           dict(account, secret='else'))
+
+    assert (first.status_code, again.status_code, other.status_code) == (200, 200, 409)
+    assert first.json() == again.json()
+    assert Client(testnet, 'new-key', 'new-secret').get('/user/margin')['walletBalance'] > 0
+
+
+@pytest.mark.parametrize('account', [
+    {}, {'key': 'k'}, {'key': '', 'secret': 's'}, {'key': 'a b', 'secret': 's'}, {'key': 5,
+                                                                                  'secret': 's'}, {'key': 'k',
+                                                                                                   'secret': 's' * 300},
+    {'key': 'k', 'secret': 's', 'nonsense': 1}, {'key': 'k', 'secret': 's', 'balance': {'XBt': 1.5}},
+    {'key': 'k', 'secret': 's', 'positions': [{'symbol': 'NOPE', 'currentQty': 1, 'avgEntryPrice': 1}]},
+])
+def test_an_account_that_makes_no_sense_is_refused(testnet, account):
+    answer = register(testnet, account)
+
+    assert answer.status_code == 400 and error_of(answer)
+
+
+def test_a_web_page_cannot_register(testnet):
+    answer = register(testnet, None, json=None, data='{"key":"k","secret":"s"}', headers={'Content-Type': 'text/plain'})
+
+    assert answer.status_code == 400
+
+
+def test_an_exchange_with_accounts_of_its_own_opens_no_others():
+    with running(accounts=[{'key': 'mine', 'secret': 's'}]) as closed:
+        assert register(closed, {'key': 'k', 'secret': 's'}).status_code == 403
+        assert register(closed, {'key': 'mine', 'secret': 's'}).status_code == 200

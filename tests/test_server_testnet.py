@@ -1,0 +1,174 @@
+"""The command `testnet`: what it prints, what it refuses, how it ends."""
+import argparse
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+pytest.importorskip('aiohttp', reason='the local exchange needs the testnet extra')
+
+from local_client import Client  # noqa: E402
+
+from market_maker.commands import testnet  # noqa: E402
+from market_maker.server.local_exchange import running  # noqa: E402
+from market_maker.utils.errors import LocalExchangeError, SettingsError  # noqa: E402
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+QUOTES = """timestamp,symbol,bidSize,bidPrice,askPrice,askSize
+2022-03-25D05:59:39.000000000,XBTUSD,1000,44000,44000.5,1000
+2022-03-25D05:59:49.000000000,XBTUSD,1000,44001,44001.5,1000
+"""
+TRADES = """timestamp,symbol,side,size,price
+2022-03-25D05:59:40.000000000,XBTUSD,Buy,100,44000.5
+2022-03-25D05:59:45.000000000,XBTUSD,Sell,200,44000
+"""
+
+
+def parsed(*words):
+    parser = argparse.ArgumentParser()
+    testnet.add_arguments(parser)
+    return parser.parse_args(words)
+
+
+@pytest.fixture
+def started(request):
+    """Run the command on a free port; return the process and its base URL."""
+    processes = []
+
+    def start(*words):
+        process = subprocess.Popen([sys.executable, '-m', 'market_maker', 'testnet', '--port', '0'] + list(words),
+                                   cwd=ROOT,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+        processes.append(process)
+        first = process.stdout.readline()
+        assert first.startswith('Local exchange at '), first + process.stderr.read()
+        return process, re.search(r'(http://\S+)/api/v1/', first).group(1)
+    yield start
+    for process in processes:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
+def test_it_says_where_it_is_and_ends_cleanly(started, number):
+    process, base = started('--market', 'still', '--symbol', 'XBTUSD', '--bid', '60000', '--ask', '60000.1')
+    with urllib.request.urlopen(base + '/local-exchange') as answer:
+        assert json.loads(answer.read().decode('utf-8'))['market'] == 'still'
+
+    process.send_signal(number)
+    out, errors = process.communicate(timeout=10)
+
+    assert process.returncode == 0 and errors == ''
+    assert 'API_KEY = ' in out and 'API_SECRET = ' in out and 'curl ' in out and 'marketmaker XBTUSD' in out
+    assert out.rstrip().endswith('The local exchange has ended.')
+
+
+@pytest.mark.parametrize('words, expected', [
+    (['--port', '70000'], '--port 70000'),
+    (['--symbol', 'BXTUSD'], 'did you mean XBTUSD?'),
+    (['--market', 'replay'], '--data'),
+    (['--market', 'replay', '--data', 'none.csv'], 'none.csv: no such file'),
+    (['--data', 'x.csv'], '--market replay'),
+    (['--bid', '5'], '--market still'),
+    (['--market', 'still', '--bid', '60000.05'], '60000.05'),
+    (['--account', 'nocolon'], 'KEY:SECRET'),
+    (['--account', '@none.json'], 'none.json'),
+    (['--account', 'a:b', 'a:c'], None),
+    (['--fees', '1'], '--fees 1'), (['--fees', '0.5,0.5'], '10 %'), (['--fees', 'nan,0'], '10 %'),
+    (['--speed', '0'], 'speed'), (['--speed', 'nan'], 'speed'), (['--host', '256.1.1.1'], '256.1.1.1'),
+])
+def test_bad_input_is_one_line(words, expected, tmpdir):
+    if expected is None:
+        words, expected = ['--account', 'a:b', '--account', 'a:c'], 'already in use'
+    with tmpdir.as_cwd():
+        if '--port' not in words:
+            words = words + ['--port', '0']
+        with pytest.raises((SettingsError, LocalExchangeError)) as caught:
+            testnet.main(parsed(*words))
+    assert expected in str(caught.value) and '\n' not in str(caught.value) and caught.value.exit_code == 2
+
+
+def test_a_taken_port_is_one_line():
+    with socket.socket() as taken:
+        taken.bind(('127.0.0.1', 0))
+        taken.listen(1)
+        port = taken.getsockname()[1]
+        with pytest.raises(LocalExchangeError) as caught:
+            testnet.main(parsed('--port', str(port)))
+    assert 'port {} of 127.0.0.1 is taken'.format(port) in str(caught.value)
+
+
+@pytest.mark.parametrize('text, expected', [
+    ('{', 'not JSON'), ('[]', 'describes no account'), ('[5]', 'object with key and secret'), ('{"key": "k"}',
+                                                                                               'secret'),
+    ('{"key": "k", "secret": "s", "balance": {"USD": 5}}', 'USD'),
+    ('{"key": "k", "secret": "s", "positions": [{"symbol": "XBTUSD", "currentQty": 50, "avgEntryPrice": 60000}]}',
+     'lots of 100'),
+    ('{"key": "k", "secret": "s", "permissions": ["all"]}', 'all'),
+])
+def test_an_account_file_that_makes_no_sense_is_one_line(tmpdir, text, expected):
+    path = tmpdir.join('accounts.json')
+    path.write(text)
+    with pytest.raises(SettingsError) as caught:
+        testnet.main(parsed('--port', '0', '--account', '@' + str(path)))
+    assert expected in str(caught.value) and '\n' not in str(caught.value)
+
+
+def test_accounts_come_from_a_file(tmpdir, started):
+    path = tmpdir.join('accounts.json')
+    path.write(json.dumps([{'key': 'k', 'secret': 's', 'balance': {'XBt': 344349800},
+                            'positions': [{'symbol': 'XBT7D', 'currentQty': -1, 'avgEntryPrice': 389.75}]}]))
+    process, base = started('--account', '@' + str(path), '--account', 'other:one', '--market', 'still',
+                            '--no-rate-limits')
+
+    class There:
+        url, key, secret = base + '/api/v1/', 'k', 's'
+    position = Client(There).get('/position')
+
+    assert [(row['symbol'],
+             row['currentQty'], row['avgEntryPrice']) for row in position if row['currentQty']] == [('XBT7D', -1,
+                                                                                                     389.75)]
+    assert Client(There).get('/user/margin')['walletBalance'] == 344349800
+    assert Client(There, 'other', 'one').get('/order') == []
+
+
+# Replay
+
+@pytest.fixture
+def recording(tmpdir):
+    tmpdir.join('quotes.csv').write(QUOTES)
+    tmpdir.join('trades.csv').write(TRADES)
+    return [str(tmpdir.join('quotes.csv')), str(tmpdir.join('trades.csv'))]
+
+
+def test_a_replay_has_recorded_time_and_the_grid_of_its_day(recording):
+    with running(market='replay', symbols=(), data=recording, speed=50.0) as replay:
+        client = Client(replay)
+        row = client.get('/instrument?symbol=XBTUSD')[0]
+        assert (row['tickSize'], row['lotSize'], row['timestamp'][:10]) == (0.5, 100, '2022-03-25')
+        placed = client.place(symbol='XBTUSD', side='Buy', orderQty=100, price=43000)
+        assert placed['transactTime'][:14] in ('2022-03-25T05:', '2022-03-25T06:')
+        deadline = time.monotonic() + 10
+        while not replay.server.introduction()['ended']:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        trades = client.get('/trade?symbol=XBTUSD&count=2&reverse=true')
+        assert sorted((trade['side'], trade['size'], trade['price']) for trade in trades) == [('Buy', 100, 44000.5),
+                                                                                              ('Sell', 200, 44000)]
+
+
+def test_a_bad_row_is_named_with_file_and_line(tmpdir, recording):
+    path = tmpdir.join('bad.csv')
+    path.write(QUOTES + '2022-03-25D05:59:50.000000000,XBTUSD,1000,oops,44001.5,1000\n')
+    with pytest.raises(SettingsError) as caught:
+        testnet.main(parsed('--port', '0', '--market', 'replay', '--data', str(path), '--speed', '1000'))
+    assert 'bad.csv:4' in str(caught.value) and '\n' not in str(caught.value)
