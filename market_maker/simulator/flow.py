@@ -58,14 +58,17 @@ TAKER_SIZE, TAKER_SPREAD, SIZE_CAP = 900., 2.3, 2e6     # median, standard devia
 INFORMED_SPREAD = 1.2
 RANDOM_SIZE, RANDOM_SPREAD = 1200., 2.2
 RANDOM_TAIL, RANDOM_REACH = .6, 60.     # Pareto of their distance behind the touch; the farthest in bps
+GRAIN = .5                              # unit of that distance in bps where the tick is smaller
 IMPACT, IMPACT_CAP, IMPACT_MEMORY = .012, .6, 40.       # bps at the median size, bps, seconds
 MAKERS = 6
 NOISE = .35                             # bps by which a maker misjudges the fair price
+KEEP = .5                               # share of looks after which an order that stands right is left alone
 HOLD = .3                               # bps by which the touch may be wrong before a maker leaves it
+RUNG_MEDIAN, RUNG_SPREAD = .74, .8      # sizes beside the mean of a rung: its median, standard deviation of the log
 RUNGS = (0, 1, 2, 3, 4, 6, 8, 11, 15, 20, 27, 36, 48, 64, 90, 125, 170)     # bps from the fair price
 FAR_REACH = .20                         # share of the price out to which far orders stand
 FAR_STEPS = 60                          # of them a side, about
-FAR_EVERY = 20.                         # seconds between two looks at them
+SLOW_EVERY = 10.                        # seconds between two looks at them
 BID_WEIGHT = 1.25                       # far bids outweigh far asks
 NEWS_A_DAY, NEWS_SIZE, NEWS_MEMORY = 24., 3., 40.
 PREMIUM_MEAN, PREMIUM_SPREAD, PREMIUM_MEMORY = .3, 7.5, 177000.     # bps of the contract over its index; 8 h keep 0.85
@@ -152,13 +155,14 @@ class Flow(object):
         self._seen_at = []      # type: List[float]  # times of the last fair prices
         self._seen = []         # type: List[float]  # those fair prices, in ticks
         self._fair = level      # ticks, fractional
-        self._hold = max(0., HOLD * level * 1e-4 - .5)
+        self._hold = max(0., HOLD * level * 1e-4 - .5)      # ticks
+        self._grain = max(1., GRAIN * level * 1e-4)         # ticks
         # the order of each rung, bids first, then asks
         self._makers = [[None] * (2 * len(RUNGS)) for _ in range(MAKERS)]  # type: List[List[Any]]
-        self._touch_sizes = [profile.touch_size * rng.lognormvariate(0, .4) for _ in range(MAKERS)]
+        self._touch_sizes = [_lognormal(rng, profile.touch_size, .4) for _ in range(MAKERS)]
         self._randoms = []      # type: List[Any]  # random orders, oldest first
         self._far = collections.OrderedDict()  # type: Dict[int, Any]  # price in ticks -> far order
-        self._far_due = self._now
+        self._slow_due = self._now + SLOW_EVERY
         self._rates = (0., 0., 0., 0., 0.)
         self._widths = _widths(RUNGS)
 
@@ -185,9 +189,12 @@ class Flow(object):
         self._fast *= math.exp(-FAST_DECAY * decay)
         self._slow *= math.exp(-SLOW_DECAY * decay)
         self._pull *= math.exp(-decay / IMPACT_MEMORY)
-        self._drift(decay)
+        if self._profile.wiggle:
+            self._swing(decay)
         self._look(now)
-        if now >= self._far_due:
+        if now >= self._slow_due:
+            self._slow_due = now + SLOW_EVERY
+            self._drift(SLOW_EVERY)
             self._keep_far()
         takers, informed, makers, randoms, total = self._rates
         pick = self._rng.random() * total
@@ -210,15 +217,17 @@ class Flow(object):
         """Return the price of the underlying in ticks of this contract."""
         return self._level * math.exp(self._underlying.x * 1e-4)
 
+    def _swing(self, dt):
+        # type: (float) -> None
+        memory = self._profile.wiggle_time
+        self._wiggle += (-self._wiggle * min(dt / memory, 1.)
+                         + self._profile.wiggle * math.sqrt(2 * dt / memory) * self._rng.gauss(0, 1))
+
     def _drift(self, dt):
         # type: (float) -> None
-        rng = self._rng
+        """Let the contract's premium over its index wander; funding lives on it."""
         self._premium += ((PREMIUM_MEAN - self._premium) * dt / PREMIUM_MEMORY
-                          + PREMIUM_SPREAD * math.sqrt(2 * dt / PREMIUM_MEMORY) * rng.gauss(0, 1))
-        if self._profile.wiggle:
-            memory = self._profile.wiggle_time
-            self._wiggle += (-self._wiggle * min(dt / memory, 1.)
-                             + self._profile.wiggle * math.sqrt(2 * dt / memory) * rng.gauss(0, 1))
+                          + PREMIUM_SPREAD * math.sqrt(2 * dt / PREMIUM_MEMORY) * self._rng.gauss(0, 1))
 
     def _look(self, now):
         # type: (float) -> None
@@ -259,7 +268,7 @@ class Flow(object):
             parent[0] = 1 if rng.random() < .5 else -1
             parent[1] = min(int(rng.paretovariate(PARENT_TAIL)), PARENT_CAP)
         parent[1] -= 1
-        dollars = min(rng.lognormvariate(math.log(TAKER_SIZE), TAKER_SPREAD), SIZE_CAP)
+        dollars = min(_lognormal(rng, TAKER_SIZE, TAKER_SPREAD), SIZE_CAP)
         quantity = self._contracts(dollars, rng.random() < .5)
         if self._exchange.take(self.symbol, 'Buy' if parent[0] > 0 else 'Sell', quantity):
             self._pull += parent[0] * min(IMPACT * math.sqrt(dollars / TAKER_SIZE), IMPACT_CAP)
@@ -272,7 +281,7 @@ class Flow(object):
         if bid is None or ask is None:
             return
         buys = self._fair > (bid + ask) / 2.
-        dollars = min(rng.lognormvariate(math.log(self._profile.informed_size), INFORMED_SPREAD), SIZE_CAP)
+        dollars = min(_lognormal(rng, self._profile.informed_size, INFORMED_SPREAD), SIZE_CAP)
         limit = int(math.floor(self._fair)) if buys else int(math.ceil(self._fair))
         quantity = self._contracts(dollars, rng.random() < .5)
         if self._exchange.take(self.symbol, 'Buy' if buys else 'Sell', quantity, limit):
@@ -311,9 +320,12 @@ class Flow(object):
             rng = self._rng
             bid = int(low * (1 - rng.uniform(near, far) * 1e-4))
             ask = int(math.ceil(high * (1 + rng.uniform(near, far) * 1e-4)))
-            median = self._profile.depth * (far - near) / MAKERS
-            sizes = median * rng.lognormvariate(-.3, .8), median * rng.lognormvariate(-.3, .8)
+            median = RUNG_MEDIAN * self._profile.depth * (far - near) / MAKERS
+            sizes = _lognormal(rng, median, RUNG_SPREAD), _lognormal(rng, median, RUNG_SPREAD)
         for i, side, price, dollars in ((rung, 'Buy', bid, sizes[0]), (rung + half, 'Sell', ask, sizes[1])):
+            before = orders[i]
+            if before is not None and before.price_ticks == price and before.leaves and self._rng.random() < KEEP:
+                continue
             self._pull_order(orders, i)
             orders[i] = self._rest(side, price, dollars)
 
@@ -325,13 +337,19 @@ class Flow(object):
         high = low + 1
         if bid is None or ask is None:
             return low, high
-        if ask - bid == 1 and bid - self._hold <= view <= ask + self._hold:
-            return bid, ask
+        hold = self._hold
+        if bid - hold <= view <= ask + hold:
+            if ask - bid == 1:
+                return bid, ask
+            if view - bid <= min(hold, ask - view):
+                return bid, bid + 1
+            if ask - view <= min(hold, view - bid):
+                return ask - 1, ask
         return min(low, ask - 1), max(high, bid + 1)
 
     def _touch_size(self, number):
         # type: (int) -> float
-        return self._touch_sizes[number] * self._rng.lognormvariate(0, .5)
+        return _lognormal(self._rng, self._touch_sizes[number], .5)
 
     def _pull_order(self, orders, i):
         # type: (List[Any], int) -> None
@@ -353,9 +371,10 @@ class Flow(object):
         if ask - bid > 1 and rng.random() < .5:
             price = rng.randint(bid + 1, ask - 1)
         else:
-            away = min(rng.paretovariate(RANDOM_TAIL) - 1, RANDOM_REACH * self._level * 1e-4)
+            steps = int(min(rng.paretovariate(RANDOM_TAIL) - 1, 1e9))
+            away = min((steps + rng.random()) * self._grain, RANDOM_REACH * self._level * 1e-4) if steps else 0
             price = bid - int(away) if buys else ask + int(away)
-        dollars = min(rng.lognormvariate(math.log(RANDOM_SIZE), RANDOM_SPREAD), SIZE_CAP)
+        dollars = min(_lognormal(rng, RANDOM_SIZE, RANDOM_SPREAD), SIZE_CAP)
         order = self._rest('Buy' if buys else 'Sell', price, dollars, rng.random() < .5)
         if order is not None:
             self._randoms.append(order)
@@ -374,7 +393,6 @@ class Flow(object):
     def _keep_far(self):
         # type: () -> None
         """Stand far orders on round prices from the makers' last rung to a fifth of the price; drop those beyond."""
-        self._far_due = self._now + FAR_EVERY
         fair = self._fair
         step = _round_number(fair * FAR_REACH / FAR_STEPS)
         for price, order in list(self._far.items()):
@@ -389,7 +407,8 @@ class Flow(object):
             away = abs(price - fair) / fair * 1e4
             if price <= 0 or away < RUNGS[-1] or price in self._far:
                 continue
-            dollars = self._profile.depth * (away / 100) ** -1.2 * step / fair * 1e4 * self._rng.lognormvariate(-.3, .8)
+            dollars = self._profile.depth * (away / 100) ** -1.2 * step / fair * 1e4
+            dollars *= _lognormal(self._rng, RUNG_MEDIAN, RUNG_SPREAD)
             order = self._rest('Buy' if price < fair else 'Sell', price, dollars * (BID_WEIGHT if price < fair else 1))
             if order is not None:
                 self._far[price] = order
@@ -408,6 +427,11 @@ class Flow(object):
             digit = 10 ** math.floor(math.log10(contracts))
             contracts = round(contracts / digit) * digit
         return max(int(round(contracts / self._lot)), 1) * self._lot
+
+
+def _lognormal(rng, median, spread):
+    # type: (random.Random, float, float) -> float
+    return median * math.exp(spread * rng.gauss(0, 1))
 
 
 def _widths(rungs):

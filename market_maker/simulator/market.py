@@ -241,6 +241,7 @@ class Replay(Market):
         # type: (Sequence[str], Sequence[Tuple[str, Any]], str, Optional[Callable[[feed.BadRow], None]]) -> None
         self._symbols = list(symbols)
         self._queue = queue
+        self._report = report
         sources = []
         for name, lines in data:
             for group in ([[symbol] for symbol in self._symbols] if callable(lines) else [self._symbols]):
@@ -263,7 +264,7 @@ class Replay(Market):
         self._later = now - self.begins
         for symbol, quote in self._opening.items():
             self._books[symbol] = feed.RecordedBook(exchange, symbol, self._queue)
-            self._quote(quote)
+            self._play(quote)
         self._publish(now)
 
     def step(self, now):
@@ -275,12 +276,9 @@ class Replay(Market):
             if due > now:
                 break
             exchange.advance(due)
-            if isinstance(row, feed.Quote):
-                self._quote(row)
-            else:
-                self._books[row.symbol].trade(row)
-            self._publish(due)
             waiting.popleft()
+            self._play(row)
+            self._publish(due)
             if not waiting:
                 waiting.extend(itertools.islice(self._rows, 1))
         self.ended = not waiting
@@ -298,11 +296,21 @@ class Replay(Market):
         missing = [symbol for symbol in self._symbols if symbol not in self._opening]
         raise ValueError('the recording has no quote of {}'.format(', '.join(missing)))
 
-    def _quote(self, quote):
-        # type: (feed.Quote) -> None
-        self._books[quote.symbol].quote(quote)
-        if quote.bid is not None and quote.ask is not None:
-            self._middles[quote.symbol] = (quote.bid + quote.ask) / 2.
+    def _play(self, row):
+        # type: (Any) -> None
+        book = self._books[row.symbol]
+        try:
+            if isinstance(row, feed.Trade):
+                book.trade(row)
+                return
+            book.quote(row)
+        except feed.BadRow as error:
+            if self._report is None:
+                raise
+            self._report(error)
+            return
+        if row.bid is not None and row.ask is not None:
+            self._middles[row.symbol] = (row.bid + row.ask) / 2.
 
     def _publish(self, now):
         # type: (float) -> None
