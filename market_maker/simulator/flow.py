@@ -77,6 +77,7 @@ PREMIUM_MEAN, PREMIUM_SPREAD, PREMIUM_MEMORY = .3, 7.5, 177000.     # bps of the
 class Underlying(object):
     """What the world thinks one thing is worth: ``x`` in bps of log price from its start, ``volatility`` around 1.
 
+    ``swing`` is how far, in bps, all who trade on it are carried away from that for the moment (lively markets only).
     One that has a ``leader`` moves with it, bps by bps, quickens with it, and adds ``own`` of its own moves (1: as
     large as the leader's).
     """
@@ -84,6 +85,7 @@ class Underlying(object):
     def __init__(self, profile, rng, now, leader=None, own=1.):
         # type: (Profile, random.Random, float, Optional[Underlying], float) -> None
         self.x = 0.
+        self.swing = 0.
         self.volatility = 1.
         self.now = now
         self._profile = profile
@@ -91,6 +93,7 @@ class Underlying(object):
         self._leader = leader
         self._own = own
         self._own_x = 0.
+        self._own_swing = 0.
         self._moods = [rng.gauss(0, 1) * .6, rng.gauss(0, 1) * .6]
         self._news = 0.
         self._mood_due = now
@@ -112,6 +115,15 @@ class Underlying(object):
             size = scale * math.sqrt(profile.clump_share * volatility / profile.clumps / 2)
             self._own_x += rng.expovariate(1 / size) * (1 if rng.random() < .5 else -1)
         self.x = self._own_x + (self._leader.x if self._leader else 0.)
+        if profile.wiggle:
+            self._sway(dt)
+
+    def _sway(self, dt):
+        # type: (float) -> None
+        profile = self._profile
+        self._own_swing += (-self._own_swing * min(dt / profile.wiggle_time, 1.)
+                            + profile.wiggle * math.sqrt(2 * dt / profile.wiggle_time) * self._rng.gauss(0, 1))
+        self.swing = .8 * self._leader.swing + .6 * self._own_swing if self._leader else self._own_swing
 
     def _change_mood(self):
         # type: () -> None
@@ -149,7 +161,7 @@ class Flow(object):
         self._unit = unit * size
         self._now = underlying.now
         self._fast = self._slow = 0.            # excitation, takers a second
-        self._pull = self._wiggle = 0.          # bps
+        self._pull = 0.                         # bps that takers pulled the price away for a while
         self._premium = PREMIUM_MEAN            # bps
         self._parents = [[1, 0], [-1, 0]]       # [sign, children left]
         self._seen_at = []      # type: List[float]  # times of the last fair prices
@@ -189,8 +201,6 @@ class Flow(object):
         self._fast *= math.exp(-FAST_DECAY * decay)
         self._slow *= math.exp(-SLOW_DECAY * decay)
         self._pull *= math.exp(-decay / IMPACT_MEMORY)
-        if self._profile.wiggle:
-            self._swing(decay)
         self._look(now)
         if now >= self._slow_due:
             self._slow_due = now + SLOW_EVERY
@@ -217,12 +227,6 @@ class Flow(object):
         """Return the price of the underlying in ticks of this contract."""
         return self._level * math.exp(self._underlying.x * 1e-4)
 
-    def _swing(self, dt):
-        # type: (float) -> None
-        memory = self._profile.wiggle_time
-        self._wiggle += (-self._wiggle * min(dt / memory, 1.)
-                         + self._profile.wiggle * math.sqrt(2 * dt / memory) * self._rng.gauss(0, 1))
-
     def _drift(self, dt):
         # type: (float) -> None
         """Let the contract's premium over its index wander; funding lives on it."""
@@ -232,7 +236,7 @@ class Flow(object):
     def _look(self, now):
         # type: (float) -> None
         """Work out the fair price of the contract and remember it for those who see it late."""
-        bps = self._underlying.x + self._premium + self._pull + self._wiggle
+        bps = self._underlying.x + self._underlying.swing + self._premium + self._pull
         self._fair = self._level * math.exp(bps * 1e-4)
         self._seen_at.append(now)
         self._seen.append(self._fair)
