@@ -1,19 +1,21 @@
 """BitMEX: the verbs of the API, one short method a verb.
 
-Reads come from the live tables (``ws``) and return at once; what changes something, and a few reads that no table has, goes over REST
-(``rest/``), which repeats what is safe to repeat and looks up what is not.  This room decides nothing about quoting, reads no setting,
-and adds no handler to a log.
+Reads come from the live tables (``ws``) and return at once; what changes something, and a few reads that no table has,
+goes over REST (``rest/``), which repeats what is safe to repeat and looks up what is not.  This room decides nothing
+about quoting, reads no setting, and adds no handler to a log.
 
 How calls end, apart from returning:
 
-* ``OrderRejected`` (``InsufficientFunds`` with ``.required`` and ``.currency``), ``OrderNotFound``, ``RateLimited``, ``Overloaded`` and
-  other ``APIError``: the exchange answered, and the command was certainly not carried out.  An amend that comes too late is an
-  ``APIError`` whose ``.message`` begins with ``Invalid ordStatus``.
+* ``OrderRejected`` (``InsufficientFunds`` with ``.required`` and ``.currency``), ``OrderNotFound``, ``RateLimited``,
+  ``Overloaded`` and other ``APIError``: the exchange answered, and the command was certainly not carried out.  An amend
+  that comes too late is an ``APIError`` whose ``.message`` begins with ``Invalid ordStatus``.
 * ``ConnectionLost``: the exchange is out of reach; a create or amend was not sent.
-* ``OutcomeUnknown``: a create or amend was sent, got no clear answer, and looking it up did not settle it; ``.clOrdIDs`` (or order ids,
-  where an amend named nothing else) must be looked up before anything like it is sent again: ``look_up``.
-* ``KeyRefused``: the exchange refuses the key.  It is an AuthenticationError, and at the same time a SystemExit, as it always was for
-  strategies: left alone it ends a script with one line and status 1, ``cli`` makes exit code 3 of it, and whoever catches it can call again.
+* ``OutcomeUnknown``: a create or amend was sent, got no clear answer, and looking it up did not settle it;
+  ``.clOrdIDs`` (or order ids, where an amend named nothing else) must be looked up before anything like it is sent
+  again: ``look_up``.
+* ``KeyRefused``: the exchange refuses the key.  It is an AuthenticationError, and at the same time a SystemExit, as it
+  always was for strategies: left alone it ends a script with one line and status 1, ``cli`` makes exit code 3 of it,
+  and whoever catches it can call again.
 """
 from __future__ import absolute_import
 
@@ -31,21 +33,21 @@ from market_maker.rest.client import Client
 from market_maker.rest.names import checked_prefix, new_name
 from market_maker.rest.transport import Transport
 from market_maker.utils.constants import CLOSING_DATE, LOCAL_BASE_URL
-from market_maker.utils.errors import (APIError, AuthenticationError, ConnectionLost, MarketMakerError, OrderRejected, OutcomeUnknown,
-                                       Overloaded, RateLimited)
+from market_maker.utils.errors import (APIError, AuthenticationError, ConnectionLost, MarketMakerError, OrderRejected,
+                                       OutcomeUnknown, Overloaded, RateLimited)
 from market_maker.ws.ws_thread import BitMEXWebsocket
 
 logger = logging.getLogger('root')
 
 POST_ONLY = 'ParticipateDoNotInitiate'
-RESTING_TYPES = (None, 'Limit', 'StopLimit', 'LimitIfTouched')   # order types that can be post-only; None: the exchange infers it
+RESTING_TYPES = (None, 'Limit', 'StopLimit', 'LimitIfTouched')   # can be post-only; None: the exchange infers Limit
 WHOLE = ('orderQty', 'leavesQty', 'displayQty')   # quantities that the exchange wants as integers
-CLOCK_DOUBT = 5.0   # seconds by which an order's time may lie before the request that made it, as far as our clock can tell
+CLOCK_DOUBT = 5.0   # seconds by which an order may seem older than the request that made it: clocks are never alike
 PAGE = 500          # rows in one answer at most (BitMEX, REST API guide)
 
 
 class KeyRefused(AuthenticationError, SystemExit):
-    """The exchange refuses the key: an error for those who handle errors, the end of the process for those who do not."""
+    """The exchange refuses the key: an error for those who handle errors, the end of the process for the others."""
 
     def __init__(self, text: str) -> None:
         AuthenticationError.__init__(self, text)
@@ -53,9 +55,10 @@ class KeyRefused(AuthenticationError, SystemExit):
 
 
 class OrderRows(list):
-    """The rows that came back for a list of orders, in the order of the request; ``errors`` lists (order, error) of the others.
+    """The rows that came back for a list of orders, in its order; ``errors`` lists (order, error) of the others.
 
-    A row may say that its order does not rest: look at ``ordStatus`` (Canceled for a post-only order that would have traded, Filled).
+    A row may say that its order does not rest: look at ``ordStatus`` (Canceled for a post-only order that would have
+    traded, Filled).
     """
 
     def __init__(self, rows: Iterable[Any] = (), errors: Iterable[Tuple[Any, MarketMakerError]] = ()) -> None:
@@ -64,29 +67,31 @@ class OrderRows(list):
 
 
 class GivenName(str):
-    """A clOrdID that we wrote into a caller's order; seen again in a new order, it is replaced: a name is used once only."""
+    """A clOrdID that we wrote into a caller's order; in a new order it is replaced, for a name is used once only."""
 
 
 class BitMEX(object):
     """One symbol of one account: live tables to read, verbs to act.
 
-    Safe to use from any thread.  ``base_url`` is that of the REST API, with or without a slash at its end; the WebSocket's is derived from
-    it.  On a loopback address where nothing answers, the local exchange is started (``local_market``, ``local_seed``).  ``timeout`` is in
-    seconds a request.  ``transport``, ``ws``, ``clock``, ``rng`` and ``stop`` are seams: what sends, what holds the tables (handed in, it
-    is used as it is), what tells the time, what draws names and jitter, and the Event that ends waits at once.
+    Safe to use from any thread.  ``base_url`` is that of the REST API, with or without a slash at its end; the
+    WebSocket's is derived from it.  On a loopback address where nothing answers, the local exchange is started
+    (``local_market``, ``local_seed``).  ``timeout`` is in seconds a request.  ``transport``, ``ws``, ``clock``, ``rng``
+    and ``stop`` are seams: what sends, what holds the tables (handed in, it is used as it is), what tells the time,
+    what draws names and jitter, and the Event that ends waits at once.
 
-    Building it connects and returns once the first tables are there.  Raise SettingsError for a bad URL, key or prefix, KeyRefused,
-    or ConnectionLost.
+    Building it connects and returns once the first tables are there.  Raise SettingsError for a bad URL, key or prefix,
+    KeyRefused, or ConnectionLost.
     """
 
     def __init__(self, base_url: str, symbol: str, apiKey: Optional[str] = None, apiSecret: Optional[str] = None,
-                 orderIDPrefix: str = 'mm_bitmex_', shouldWSAuth: bool = True, postOnly: bool = False, timeout: float = 7,
-                 local_market: str = 'simulated', local_seed: Optional[int] = None, transport: Any = None, ws: Any = None,
-                 clock: Any = None, rng: Any = None, stop: Optional[threading.Event] = None, connect_timeout: float = 30) -> None:
+                 orderIDPrefix: str = 'mm_bitmex_', shouldWSAuth: bool = True, postOnly: bool = False,
+                 timeout: float = 7, local_market: str = 'simulated', local_seed: Optional[int] = None,
+                 transport: Any = None, ws: Any = None, clock: Any = None, rng: Any = None,
+                 stop: Optional[threading.Event] = None, connect_timeout: float = 30) -> None:
         if transport is None and local.is_local(base_url):
             try:
-                apiKey, apiSecret = local.ensure(base_url, apiKey or '', apiSecret or '', market=local_market, seed=local_seed,
-                                                 symbols=(symbol,))
+                apiKey, apiSecret = local.ensure(base_url, apiKey or '', apiSecret or '', market=local_market,
+                                                 seed=local_seed, symbols=(symbol,))
             except AuthenticationError as error:
                 raise KeyRefused(str(error))
         self.base_url = base_url
@@ -101,8 +106,9 @@ class BitMEX(object):
         self._way_out = way_out(base_url)
         self._transport = transport or Transport(base_url, apiKey, apiSecret)
         parts = urlsplit(base_url)
-        self._client = Client(self._transport, '{}://{}'.format(parts.scheme, parts.netloc.rpartition('@')[2]), self._way_out,
-                              apiKey[:4] + '...' if apiKey else '', clock, self._rng, stop, report, timeout)
+        where = '{}://{}'.format(parts.scheme, parts.netloc.rpartition('@')[2])
+        self._client = Client(self._transport, where, self._way_out, apiKey[:4] + '...' if apiKey else '', clock,
+                              self._rng, stop, report, timeout)
         self.ws = self._connected(shouldWSAuth, clock, connect_timeout) if ws is None else ws
 
     def exit(self) -> None:
@@ -123,7 +129,7 @@ class BitMEX(object):
         return self.ws.get_instrument(symbol or self.symbol)
 
     def instruments(self, filter: Optional[Dict[str, Any]] = None) -> List[Dict[str, Any]]:
-        """Return the rows of all instruments that match ``filter``, such as {'state': 'Open'}, over REST, page by page."""
+        """Return the rows of all instruments that match ``filter``, such as {'state': 'Open'}, over REST."""
         rows = []  # type: List[Dict[str, Any]]
         while True:
             page = self._curl_bitmex('instrument', {'filter': filter, 'count': PAGE, 'start': len(rows)})
@@ -132,7 +138,10 @@ class BitMEX(object):
                 return rows
 
     def market_depth(self, symbol: Optional[str] = None, depth: int = 25) -> List[Dict[str, Any]]:
-        """Return the order book over REST: rows {symbol, id, side, size, price}, highest price first, ``depth`` levels a side (0: all)."""
+        """Return the order book over REST, highest price first, ``depth`` levels a side (0: all).
+
+        Rows are {symbol, id, side, size, price}; a side is Buy or Sell, a size is in contracts.
+        """
         return self._curl_bitmex('orderBook/L2', {'symbol': symbol or self.symbol, 'depth': depth})
 
     def recent_trades(self) -> List[Dict[str, Any]]:
@@ -155,25 +164,33 @@ class BitMEX(object):
 
     def isolate_margin(self, symbol: str, leverage: float, rethrow_errors: bool = False) -> Dict[str, Any]:
         """Set the leverage of an isolated position (0: cross margin) and return the position's row."""
-        return self._curl_bitmex('position/leverage', postdict={'symbol': symbol, 'leverage': leverage}, rethrow_errors=rethrow_errors)
+        return self._curl_bitmex('position/leverage', postdict={'symbol': symbol, 'leverage': leverage},
+                                 rethrow_errors=rethrow_errors)
 
-    def withdraw(self, amount: int, fee: Optional[int], address: str, rethrow_errors: bool = False, **extra: Any) -> Dict[str, Any]:
-        """Request a withdrawal of ``amount`` satoshi (BitMEX asks for a confirmation by mail); ``extra``: network, otpToken, memo."""
+    def withdraw(self, amount: int, fee: Optional[int], address: str, rethrow_errors: bool = False,
+                 **extra: Any) -> Dict[str, Any]:
+        """Request a withdrawal of ``amount`` satoshi, which has to be confirmed by mail.
+
+        ``extra`` is anything else that the API takes, such as network, otpToken or memo.  It is sent once only.
+        """
         body = dict({'amount': amount, 'fee': fee, 'currency': 'XBt', 'address': address}, **extra)
-        return self._curl_bitmex('user/requestWithdrawal', postdict=_without_none(body), rethrow_errors=rethrow_errors, max_retries=0)
+        return self._curl_bitmex('user/requestWithdrawal', postdict=_without_none(body), rethrow_errors=rethrow_errors,
+                                 max_retries=0)
 
     # Orders
 
-    def buy(self, quantity: float, price: Optional[float], extra_attrs: Optional[Dict[str, Any]] = None, **extra: Any) -> Dict[str, Any]:
+    def buy(self, quantity: float, price: Optional[float], extra_attrs: Optional[Dict[str, Any]] = None,
+            **extra: Any) -> Dict[str, Any]:
         """Place a buy order; see place_order."""
         return self.place_order(quantity, price, extra_attrs, **extra)
 
-    def sell(self, quantity: float, price: Optional[float], extra_attrs: Optional[Dict[str, Any]] = None, **extra: Any) -> Dict[str, Any]:
+    def sell(self, quantity: float, price: Optional[float], extra_attrs: Optional[Dict[str, Any]] = None,
+             **extra: Any) -> Dict[str, Any]:
         """Place a sell order for ``quantity`` contracts; see place_order."""
         return self.place_order(-quantity, price, extra_attrs, **extra)
 
-    def place_order(self, quantity: Optional[float], price: Optional[float], extra_attrs: Optional[Dict[str, Any]] = None,
-                    **extra: Any) -> Dict[str, Any]:
+    def place_order(self, quantity: Optional[float], price: Optional[float],
+                    extra_attrs: Optional[Dict[str, Any]] = None, **extra: Any) -> Dict[str, Any]:
         """Place one order and return its row; a negative quantity sells, None leaves quantity or price to the exchange.
 
         Everything else that the API takes goes into ``extra_attrs`` or keywords, such as ``execInst='ReduceOnly'``.
@@ -189,18 +206,19 @@ class BitMEX(object):
     def create_orders(self, orders: Sequence[Dict[str, Any]]) -> OrderRows:
         """Place each order with a request of its own, in the given order, and return the rows that came back.
 
-        An order is passed on whole, with or without price and quantity; ``symbol`` and ``clOrdID`` are written into it where it has none.
-        A refused order does not keep the others from being sent: its error is logged, and (order, error) is in ``.errors`` of the
-        answer.  Once the exchange is out of reach, overloaded, or has silenced us, the rest is not sent and carries the same error.
-        Raise KeyRefused when the key is refused.
+        An order is passed on whole, with or without price and quantity; ``symbol`` and ``clOrdID`` are written into it
+        where it has none.  A refused order does not keep the others from being sent: its error is logged, and (order,
+        error) is in ``.errors`` of the answer.  Once the exchange is out of reach, overloaded, or has silenced us, the
+        rest is not sent and carries the same error.  Raise KeyRefused when the key is refused.
         """
         return self._logged(self._send_orders('POST', orders, [self._creation(order) for order in orders]))
 
     def amend_orders(self, orders: Sequence[Dict[str, Any]]) -> OrderRows:
         """Amend each order with a request of its own; rows and errors as for create_orders.
 
-        An order is named by ``orderID`` or, without one, by ``clOrdID`` (or ``origClOrdID``); ``orderQty`` is the total, filled part
-        included.  An order that rests no more ends up in ``.errors`` with a message that begins with ``Invalid ordStatus``.
+        An order is named by ``orderID`` or, without one, by ``clOrdID`` (or ``origClOrdID``); ``orderQty`` is the
+        total, filled part included.  An order that rests no more ends up in ``.errors`` with a message that begins with
+        ``Invalid ordStatus``.
         """
         return self._logged(self._send_orders('PUT', orders, [amendment(order) for order in orders]))
 
@@ -220,7 +238,7 @@ class BitMEX(object):
         return rows + (self._cancel({'clOrdID': names}) or []) if names else rows
 
     def cancel(self, orderID: Union[str, Sequence[str]]) -> Optional[List[Dict[str, Any]]]:
-        """Cancel one order id, or a list of them in one request; return the list of rows, or None when the exchange knows none of them.
+        """Cancel one order id, or a list of them in one request; return the list of rows, or None for unknown orders.
 
         A row may carry ``error``: that order could not be cancelled, as a rule because it rests no more.
         """
@@ -234,11 +252,12 @@ class BitMEX(object):
 
     def http_open_orders(self) -> List[Dict[str, Any]]:
         """Return our resting orders, by prefix, over REST: the truth when the live table is in doubt."""
-        rows = self._curl_bitmex('order', {'filter': {'ordStatus.isTerminated': False, 'symbol': self.symbol}, 'count': PAGE})
+        resting = {'ordStatus.isTerminated': False, 'symbol': self.symbol}
+        rows = self._curl_bitmex('order', {'filter': resting, 'count': PAGE})
         return [row for row in rows if str(row.get('clOrdID', '')).startswith(self.orderIDPrefix)]
 
     def look_up(self, clOrdIDs: Iterable[str] = (), orderIDs: Iterable[str] = ()) -> List[Dict[str, Any]]:
-        """Return the exchange's rows of those orders, newest first, finished ones too; what it does not know is missing."""
+        """Return the exchange's rows of those orders, newest first, finished ones too; unknown ones are missing."""
         return self._look_up(clOrdIDs, orderIDs, None)
 
     # The names of releases before 1.6: fronts for single calls, for the exchange has no bulk endpoints any more
@@ -255,17 +274,19 @@ class BitMEX(object):
         """Cancel orders; see cancel_orders."""
         return self.cancel_orders(orders)
 
-    def _curl_bitmex(self, path, query=None, postdict=None, timeout=None, verb=None, rethrow_errors=False, max_retries=None):
+    def _curl_bitmex(self, path, query=None, postdict=None, timeout=None, verb=None, rethrow_errors=False,
+                     max_retries=None):
         # type: (str, Any, Any, Optional[float], Optional[str], bool, Optional[int]) -> Any
         """Send any request to the API and return the decoded answer; what forks build their extra calls on.
 
-        ``path`` begins after /api/v1; ``query`` and ``postdict`` are dicts; the verb is POST with a ``postdict`` and GET without, unless
-        given.  ``max_retries`` replaces the bound of the policy (``rest/retry.py``).  A refused key raises KeyRefused, or with
-        ``rethrow_errors`` an AuthenticationError that ends no process.
+        ``path`` begins after /api/v1; ``query`` and ``postdict`` are dicts; the verb is POST with a ``postdict`` and
+        GET without, unless given.  ``max_retries`` replaces the bound of the policy (``rest/retry.py``).  A refused key
+        raises KeyRefused, or with ``rethrow_errors`` an AuthenticationError that ends no process.
         """
         verb = verb or ('POST' if postdict else 'GET')
+        is_order = retry.kind_of(verb, '/' + path.lstrip('/')) in (retry.CREATE, retry.AMEND)
         try:
-            if retry.kind_of(verb, '/' + path.lstrip('/')) in (retry.CREATE, retry.AMEND) and isinstance(postdict, dict) and not query:
+            if is_order and isinstance(postdict, dict) and not query:
                 return self._only_row(self._send_orders(verb, [postdict], [postdict], timeout, max_retries))
             return self._client.request(verb, path, query, postdict, timeout, max_retries)
         except AuthenticationError as error:
@@ -308,9 +329,9 @@ class BitMEX(object):
 
     def _send_orders(self, verb, orders, bodies, timeout=None, max_retries=None):
         # type: (str, Sequence[Any], Sequence[Dict[str, Any]], Optional[float], Optional[int]) -> OrderRows
-        """Send one request an order and return rows and errors; what is unknown after that is looked up, all at once."""
+        """Send one request an order and return rows and errors; what is unknown after that is looked up together."""
         outcomes = [None] * len(bodies)  # type: List[Any]   # a row or an error for each
-        unknown = {}   # type: Dict[int, Tuple[float, OutcomeUnknown]]   # place -> exchange time of sending, what is known
+        unknown = {}   # type: Dict[int, Tuple[float, OutcomeUnknown]]   # place -> exchange's time of sending, error
         stopped = None  # type: Optional[MarketMakerError]   # why the rest is not sent
         for place, body in enumerate(bodies):
             if stopped is not None:
@@ -346,7 +367,7 @@ class BitMEX(object):
         for place, (_, error) in unknown.items():
             outcomes[place] = error
             self._unsure.update(error.clOrdIDs)
-        left = {place: known for place, known in unknown.items() if known[1].clOrdIDs}  # one without a name cannot be found
+        left = {place: known for place, known in unknown.items() if known[1].clOrdIDs}   # others cannot be found
         for seconds in retry.LOOKS:
             if not left:
                 return
@@ -377,7 +398,8 @@ class BitMEX(object):
     def _logged(self, rows):
         # type: (OrderRows) -> OrderRows
         for order, error in rows.errors:
-            logger.log(logging.ERROR if isinstance(error, OutcomeUnknown) else logging.WARNING, '%s: %s', describe(order), error)
+            logger.log(logging.ERROR if isinstance(error, OutcomeUnknown) else logging.WARNING, '%s: %s',
+                       describe(order), error)
         return rows
 
     @staticmethod
@@ -413,7 +435,7 @@ def amendment(order: Dict[str, Any]) -> Dict[str, Any]:
 
 
 def whole(body: Dict[str, Any]) -> Dict[str, Any]:
-    """Make integers of quantities such as 150.0, in place, and return the body; what is no whole number is left for the exchange."""
+    """Make integers of quantities such as 150.0, in place, and return the body; others are left to the exchange."""
     for name in WHOLE:
         try:
             if name in body and body[name] == int(body[name]):
@@ -430,7 +452,8 @@ def names_of(body: Dict[str, Any]) -> List[str]:
 
 def describe(order: Dict[str, Any]) -> str:
     """Return an order as the log shows it: 'Sell 100 @ 389.88', with whatever of it is there."""
-    words = [order.get('side'), order.get('orderQty', order.get('leavesQty')), '@', order.get('price', order.get('stopPx', 'market'))]
+    words = [order.get('side'), order.get('orderQty', order.get('leavesQty')), '@',
+             order.get('price', order.get('stopPx', 'market'))]
     return ' '.join(str(word) for word in words if word is not None)
 
 
@@ -441,9 +464,9 @@ def _clOrdIDs(body):
 
 def _found(verb, body, rows, since):
     # type: (str, Dict[str, Any], List[Dict[str, Any]], float) -> Any
-    """Return the row that settles what became of a request, or the error that does, or None; ``since`` is in exchange time."""
+    """Return the row or the error that settles what became of a request, or None; ``since`` is in exchange time."""
     for row in rows:
-        if body.get('orderID') not in (None, row.get('orderID')) or not body.get('orderID') and row.get('clOrdID') not in _clOrdIDs(body):
+        if row.get('orderID') != body['orderID'] if body.get('orderID') else row.get('clOrdID') not in _clOrdIDs(body):
             continue
         if verb == 'POST':
             if not retry.is_finished(row) or retry.unix_time(row.get('transactTime') or row.get('timestamp')) >= since:

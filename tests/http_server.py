@@ -1,7 +1,8 @@
 """A small HTTP server on loopback that does what a test tells it: answer, stall, break off, reset, or talk nonsense.
 
-Standard library only, one thread a connection.  Each step of the script serves one request; when the script is empty, ``server.default``
-does.  A step is a callable ``step(exchange)`` with an Exchange: the request as it came, and the connection to misuse.
+Standard library only, one thread a connection.  Each step of the script serves one request; when the script is empty,
+``server.default`` does.  A step is a callable ``step(exchange)`` with an Exchange: the request as it came, and the
+connection to misuse.
 """
 import contextlib
 import json
@@ -14,7 +15,8 @@ from email.utils import formatdate
 
 
 class Seen(object):
-    """One request as it arrived: verb, path (with query), headers (lower case), body text, and the number of its connection."""
+    """One request as it arrived: verb, path (with query), headers (lower case), body text, and the number of its
+    connection."""
 
     def __init__(self, verb, path, headers, body, connection):
         self.verb = verb
@@ -82,7 +84,7 @@ def error(status, message, name='HTTPError', **headers):
 
 def html(status, title, **headers):
     """A step: an error page of a gateway."""
-    return raw('<html>\r\n<head><title>{}</title></head>\r\n<body><center><h1>{}</h1></center></body></html>'.format(title, title),
+    return raw('<html>\r\n<head><title>{0}</title></head>\r\n<body><center><h1>{0}</h1></body></html>'.format(title),
                status, **headers)
 
 
@@ -185,7 +187,8 @@ class _Handler(socketserver.BaseRequestHandler):
             buffered += chunk
         head, _, rest = buffered.partition(b'\r\n\r\n')
         lines = head.decode('latin-1').split('\r\n')
-        headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(':') for line in lines[1:])}
+        pairs = [line.split(':', 1) for line in lines[1:]]
+        headers = {name.strip().lower(): value.strip() for name, value in pairs}
         length = int(headers.get('content-length', 0))
         while len(rest) < length:
             rest += self.request.recv(65536)

@@ -43,7 +43,10 @@ class Tables(object):
         return {'symbol': symbol, 'tickLog': 1}
 
     def position(self, symbol):
-        return {'symbol': symbol, 'currentQty': -100, 'homeNotional': -0.02} if symbol == 'XBTUSD' else {'symbol': symbol}
+        row = {'symbol': symbol}
+        if symbol == 'XBTUSD':
+            row.update(currentQty=-100, homeNotional=-0.02)
+        return row
 
     def funds(self):
         return {'marginBalance': 100}
@@ -70,7 +73,8 @@ def server():
 
 @pytest.fixture
 def bot(server):
-    return bitmex.BitMEX(server.url, 'XBTUSD', KEY, SECRET, transport=Transport(server.url, KEY, SECRET), clock=ManualClock(time.time()),
+    return bitmex.BitMEX(server.url, 'XBTUSD', KEY, SECRET, transport=Transport(server.url, KEY, SECRET),
+                         clock=ManualClock(time.time()),
                          timeout=0.3)
 
 
@@ -79,7 +83,8 @@ def query(seen):
 
 
 def test_reads_come_from_the_tables(bot, server):
-    """Ticker, instrument, position, funds, trades and open orders return from memory, for our symbol unless another is named."""
+    """Ticker, instrument, position, funds, trades and open orders return from memory, for our symbol unless another
+    is named."""
     assert bot.ticker_data()['symbol'] == 'XBTUSD' and bot.ticker_data('ETHUSD')['symbol'] == 'ETHUSD'
     assert bot.instrument()['symbol'] == 'XBTUSD' and bot.instrument(symbol='ETHUSD')['symbol'] == 'ETHUSD'
     assert bot.position('XBTUSD')['currentQty'] == -100 and bot.delta() == -0.02
@@ -96,13 +101,15 @@ def test_market_depth_answers(bot, server):
             {'symbol': 'XBTUSD', 'id': 1, 'side': 'Buy', 'size': 160102, 'price': 182}]
     server.default = http_server.answer(book)
     assert bot.market_depth() == book and bot.market_depth('ETHUSD', depth=0) == book
-    assert [query(seen) for seen in server.seen] == [{'symbol': 'XBTUSD', 'depth': '25'}, {'symbol': 'ETHUSD', 'depth': '0'}]
+    assert [query(seen) for seen in server.seen] == [{'symbol': 'XBTUSD', 'depth': '25'},
+                                                     {'symbol': 'ETHUSD', 'depth': '0'}]
     assert server.seen[0].path.startswith('/api/v1/orderBook/L2?')
 
 
 def test_all_instruments_come_page_by_page(bot, server):
     """More instruments than one answer holds are fetched to the end."""
-    server.script = [http_server.answer([{'symbol': str(n)} for n in range(500)]), http_server.answer([{'symbol': 'last'}])]
+    server.script = [http_server.answer([{'symbol': str(n)} for n in range(500)]),
+                     http_server.answer([{'symbol': 'last'}])]
     assert len(bot.instruments(filter={'state': 'Open'})) == 501
     assert [query(seen) for seen in server.seen] == [{'filter': '{"state":"Open"}', 'count': '500', 'start': '0'},
                                                      {'filter': '{"state":"Open"}', 'count': '500', 'start': '500'}]
@@ -110,7 +117,8 @@ def test_all_instruments_come_page_by_page(bot, server):
 
 def test_open_orders_over_http_are_ours_only(bot, server):
     """Orders of others, and those without a name, are left out."""
-    server.default = http_server.answer([{'clOrdID': 'mm_bitmex_1'}, {'clOrdID': 'somebody'}, {'orderID': '3'}, {'clOrdID': ''}])
+    server.default = http_server.answer([{'clOrdID': 'mm_bitmex_1'}, {'clOrdID': 'somebody'}, {'orderID': '3'},
+                                         {'clOrdID': ''}])
     assert bot.http_open_orders() == [{'clOrdID': 'mm_bitmex_1'}]
     assert json.loads(query(server.seen[0])['filter']) == {'ordStatus.isTerminated': False, 'symbol': 'XBTUSD'}
     assert query(server.seen[0])['count'] == '500'
@@ -124,21 +132,24 @@ def test_leverage_and_withdrawal(bot, server):
     server.script = [http_server.answer({'transactID': '1'}), http_server.reset]
     assert bot.withdraw(1000, None, 'address', otpToken='123456', network='btc') == {'transactID': '1'}
     assert server.seen[2].path == '/api/v1/user/requestWithdrawal'
-    assert server.seen[2].data == {'amount': 1000, 'currency': 'XBt', 'address': 'address', 'otpToken': '123456', 'network': 'btc'}
+    assert server.seen[2].data == {'amount': 1000, 'currency': 'XBt', 'address': 'address', 'otpToken': '123456',
+                                   'network': 'btc'}
     with pytest.raises(OutcomeUnknown):
         bot.withdraw(1000, 500, 'address')
     assert len(server.seen) == 4
 
 
 def test_calls_of_forks(bot, server):
-    """Any path, with or without a slash, any verb, positionally: candles, trades of a symbol, an order by name, a body with DELETE."""
+    """Any path, with or without a slash, any verb, positionally: candles, trades of a symbol, an order by name, a
+    body with DELETE."""
     server.default = http_server.answer([1])
     bot._curl_bitmex('trade/bucketed', {'binSize': '1m', 'symbol': 'XBTUSD', 'partial': False})
     bot._curl_bitmex('/order', {'filter': json.dumps({'clOrdID': 'a/b'})}, None, 3)
     bot._curl_bitmex(path='order/all', postdict={'symbol': 'XBTUSD'}, verb='DELETE', max_retries=1)
     bot._curl_bitmex('order/cancelAllAfter', None, {'timeout': 60000})
     assert [(seen.verb, seen.path) for seen in server.seen] == [
-        ('GET', '/api/v1/trade/bucketed?binSize=1m&partial=false&symbol=XBTUSD'), ('GET', '/api/v1/order?filter=%7B%22clOrdID%22%3A+%22a%2Fb%22%7D'),
+        ('GET', '/api/v1/trade/bucketed?binSize=1m&partial=false&symbol=XBTUSD'),
+        ('GET', '/api/v1/order?filter=%7B%22clOrdID%22%3A+%22a%2Fb%22%7D'),
         ('DELETE', '/api/v1/order/all'), ('POST', '/api/v1/order/cancelAllAfter')]
     server.default = http_server.error(500, 'Server Error')
     with pytest.raises(APIError):
@@ -162,7 +173,8 @@ def test_log_lines_carry_this_modules_name(bot, server, caplog):
         bot.isolate_margin('XBTUSD', 3)
     ours = [record for record in caplog.records if record.name == 'root']
     assert {record.module for record in ours} == {'bitmex'}
-    assert [(record.levelname, record.getMessage().partition(' {')[0]) for record in ours if record.levelno == logging.DEBUG] == [
+    assert [(record.levelname, record.getMessage().partition(' {')[0]) for record in ours
+            if record.levelno == logging.DEBUG] == [
         ('DEBUG', 'sending req POST /position/leverage')] * 2
     assert any(record.levelname == 'WARNING' and '502 Bad Gateway' in record.getMessage() for record in ours)
     assert not any(SECRET in record.getMessage() or KEY in record.getMessage() for record in caplog.records)
@@ -182,8 +194,10 @@ def test_tables_are_connected_with_the_key(bot, server, tables):
 
 def test_positional_arguments_are_those_of_old(server):
     """Address, symbol, key and secret come first, then prefix, authentication, post-only and time-out."""
-    bot = bitmex.BitMEX(server.url, 'XBTUSD', KEY, SECRET, 'mine_', True, True, 3, transport=Transport(server.url), ws=Tables())
-    assert (bot.orderIDPrefix, bot.postOnly, bot.timeout, bot.symbol, bot.base_url) == ('mine_', True, 3, 'XBTUSD', server.url)
+    bot = bitmex.BitMEX(server.url, 'XBTUSD', KEY, SECRET, 'mine_', True, True, 3, transport=Transport(server.url),
+                        ws=Tables())
+    assert (bot.orderIDPrefix, bot.postOnly, bot.timeout, bot.symbol, bot.base_url) == ('mine_', True, 3, 'XBTUSD',
+                                                                                        server.url)
 
 
 def test_local_exchange_is_started_first(server, monkeypatch, tables):
@@ -229,7 +243,9 @@ def test_tables_that_cannot_be_connected(server, tables, failure, kind):
     assert str(caught.value) == str(failure) and tables.made[0].ended == 1
 
 
-@pytest.mark.parametrize('url', ['https://testnet.bitmex.com/api/v1/', 'https://www.bitmex.com/api/v1/', 'https://bitmex.com/api/v1'])
+@pytest.mark.parametrize('url',
+                         ['https://testnet.bitmex.com/api/v1/', 'https://www.bitmex.com/api/v1/',
+                          'https://bitmex.com/api/v1'])
 def test_closed_exchange_is_told_with_the_way_out(tables, url):
     """Every settings file in the world names a host that is gone: one line says since when, and what to do."""
     tables.failure = ConnectionLost('cannot reach wss://testnet.bitmex.com (Name or service not known)')
@@ -252,10 +268,12 @@ def test_closed_exchange_is_told_over_rest_too(monkeypatch):
     bot = bitmex.BitMEX('https://testnet.bitmex.com/api/v1/', 'XBTUSD', KEY, SECRET, ws=Tables(), clock=ManualClock())
     with pytest.raises(ConnectionLost) as caught:
         bot.market_depth()
-    assert str(caught.value).startswith('cannot reach https://testnet.bitmex.com (Name or service not known): BitMEX and its testnet closed')
+    assert str(caught.value).startswith('cannot reach https://testnet.bitmex.com (Name or service not known): '
+                                        'BitMEX and its testnet closed')
 
 
-@pytest.mark.parametrize('url', ['https://exchange.test/api/v1/', 'https://notbitmex.com/', 'https://bitmex.com.example/'])
+@pytest.mark.parametrize('url',
+                         ['https://exchange.test/api/v1/', 'https://notbitmex.com/', 'https://bitmex.com.example/'])
 def test_other_hosts_get_no_such_advice(url):
     """Only the closed exchange's own hosts do."""
     assert bitmex.way_out(url) == ''

@@ -13,7 +13,8 @@ from market_maker.rest import retry
 from market_maker.rest.names import is_generated, new_name
 from market_maker.rest.transport import Transport
 from market_maker.utils.clock import ManualClock
-from market_maker.utils.errors import (APIError, AuthenticationError, ConnectionLost, InsufficientFunds, OrderNotFound, OrderRejected,
+from market_maker.utils.errors import (APIError, AuthenticationError, ConnectionLost, InsufficientFunds, OrderNotFound,
+                                       OrderRejected,
                                        OutcomeUnknown, Overloaded, SettingsError)
 
 KEY, SECRET = 'LAqUlngMIQkIUjXMUreyu3qn', 'chNOOS4KvNXR_Xq4k4c9qsfoKWvnDecLATCRlcBwyKDYnWgO'
@@ -44,7 +45,8 @@ class Orders(object):
                 return http_server.error(400, 'Duplicate clOrdID')
             moment = self.clock.time()
             row = dict(request.data, orderID='id{}'.format(len(self.rows)), ordStatus='New',
-                       transactTime=time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(moment)) + '.{:03d}Z'.format(int(moment % 1 * 1000)))
+                       transactTime=time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(moment))
+                       + '.{:03d}Z'.format(int(moment % 1 * 1000)))
             row.setdefault('clOrdID', '')
             self.rows.insert(0, row)
             return http_server.answer(row)
@@ -62,9 +64,11 @@ class Orders(object):
             if self.hidden_looks:
                 self.hidden_looks -= 1
                 return http_server.answer([])
-            return http_server.answer([row for row in self.rows if all(row.get(field) in values for field, values in wanted.items())])
+            return http_server.answer([row for row in self.rows
+                                       if all(row.get(field) in values for field, values in wanted.items())])
         ids = request.data.get('orderID')
-        return http_server.answer([{'orderID': each, 'ordStatus': 'Canceled'} for each in ([ids] if isinstance(ids, str) else ids or [])])
+        return http_server.answer([{'orderID': each, 'ordStatus': 'Canceled'}
+                                   for each in ([ids] if isinstance(ids, str) else ids or [])])
 
     def serve(self, exchange):
         self.carry_out(exchange.request)(exchange)
@@ -91,7 +95,8 @@ def orders(server, clock):
 
 def connector(server, clock, **options):
     options.setdefault('timeout', 0.3)
-    return bitmex.BitMEX(server.url, 'XBTUSD', KEY, SECRET, transport=Transport(server.url, KEY, SECRET), ws=Tables(), clock=clock,
+    return bitmex.BitMEX(server.url, 'XBTUSD', KEY, SECRET, transport=Transport(server.url, KEY, SECRET), ws=Tables(),
+                         clock=clock,
                          rng=random.Random(1), **options)
 
 
@@ -137,12 +142,15 @@ def test_price_must_be_positive(bot, orders):
     {'price': 5000, 'orderQty': 100, 'side': 'Buy', 'execInst': ''},
     {'orderQty': 100, 'side': 'Sell', 'ordType': 'Market'},
     {'side': 'Sell', 'execInst': 'LastPrice, Close', 'stopPx': 4000, 'ordType': 'Stop'},
-    {'side': 'Sell', 'stopPx': 4000, 'price': 3999.5, 'orderQty': 100, 'ordType': 'StopLimit', 'type': 'unknown to the exchange'},
-    {'side': 'Buy', 'stopPx': 4000, 'price': 4000, 'orderQty': 100, 'ordType': 'LimitIfTouched', 'clOrdID': 'mm_bitmex_mine'},
+    {'side': 'Sell', 'stopPx': 4000, 'price': 3999.5, 'orderQty': 100, 'ordType': 'StopLimit',
+     'type': 'unknown to the exchange'},
+    {'side': 'Buy', 'stopPx': 4000, 'price': 4000, 'orderQty': 100, 'ordType': 'LimitIfTouched',
+     'clOrdID': 'mm_bitmex_mine'},
     {'clOrdID': 'x', 'symbol': 'ETHUSD', 'price': 1, 'orderQty': 1}])
 @pytest.mark.parametrize('post_only', [False, True])
 def test_orders_are_passed_on_whole(server, clock, orders, order, post_only):
-    """Whatever a strategy puts into an order reaches the exchange; symbol and name are added, in the caller's dict too, if missing.
+    """Whatever a strategy puts into an order reaches the exchange; symbol and name are added, in the caller's dict too,
+    if missing.
 
     Post-only is added to orders that can be it, unless the strategy gave an execInst of its own.
     """
@@ -171,15 +179,18 @@ def test_name_is_used_once(bot, orders):
 
 
 def test_numbers_are_made_whole(bot, orders):
-    """Quantities such as 150.0 become integers on the wire; prices stay what they are; NaN is refused and the others are sent."""
-    rows = bot.create_orders([{'price': 5000.5, 'orderQty': 150.0}, {'price': float('nan'), 'orderQty': 1}, {'price': 1, 'orderQty': '100'}])
+    """Quantities such as 150.0 become integers on the wire; prices stay what they are; NaN is refused and the others
+    are sent."""
+    rows = bot.create_orders([{'price': 5000.5, 'orderQty': 150.0}, {'price': float('nan'), 'orderQty': 1},
+                              {'price': 1, 'orderQty': '100'}])
     assert [type(row['orderQty']) for row in orders.posted()] == [int, str]
     assert len(rows) == 2 and [type(error) for _, error in rows.errors] == [OrderRejected]
     assert bitmex.whole({'orderQty': 1.5, 'leavesQty': None, 'displayQty': float('inf')})['orderQty'] == 1.5
 
 
 def test_amendments(bot, orders):
-    """Orders are named by orderID, or only by clOrdID; any of quantity, price and side may be there; the caller's dict stays as it is."""
+    """Orders are named by orderID, or only by clOrdID; any of quantity, price and side may be there; the caller's
+    dict stays as it is."""
     row = bot.buy(100, 5000)
     given = [{'orderID': row['orderID'], 'clOrdID': row['clOrdID'], 'orderQty': 150.0, 'side': 'Buy'},
              {'clOrdID': row['clOrdID'], 'price': 5001}, {'origClOrdID': row['clOrdID'], 'clOrdID': 'renamed'}]
@@ -196,7 +207,8 @@ def test_amendments(bot, orders):
 
 
 def test_cancel_one_many_or_none(bot, orders):
-    """One id or a list go out in one request and a list comes back; an empty list sends nothing; an unknown order gives None."""
+    """One id or a list go out in one request and a list comes back; an empty list sends nothing; an unknown order
+    gives None."""
     assert bot.cancel('a')[0]['ordStatus'] == 'Canceled'
     assert [row['orderID'] for row in bot.cancel(('a', 'b'))] == ['a', 'b']
     assert bot.cancel([]) == [] and bot.cancel_orders([]) == []
@@ -218,15 +230,18 @@ def test_cancel_by_row_or_name(bot, orders):
 # One order never takes down the others
 
 def test_refused_order_does_not_keep_the_others_back(bot, orders, caplog):
-    """Four orders, two refused: two rows, two errors with their orders, and a log line for each of them in this module's name."""
+    """Four orders, two refused: two rows, two errors with their orders, and a log line for each of them in this
+    module's name."""
     orders.server.script = [orders.serve, http_server.error(400, 'Invalid price tickSize'),
-                            http_server.error(400, 'Account has insufficient Available Balance, 5929700 XBt required', 'ValidationError')]
+                            http_server.error(400, 'Account has insufficient Available Balance, 5929700 XBt required',
+                                              'ValidationError')]
     wanted = [{'price': 5000 + n, 'orderQty': 100, 'side': 'Sell'} for n in range(4)]
     with caplog.at_level(logging.WARNING):
         rows = bot.create_orders(wanted)
 
     assert [row['price'] for row in rows] == [5000, 5003]
-    assert [(order['price'], type(error)) for order, error in rows.errors] == [(5001, OrderRejected), (5002, InsufficientFunds)]
+    assert [(order['price'], type(error)) for order, error in rows.errors] == [(5001, OrderRejected),
+                                                                               (5002, InsufficientFunds)]
     assert rows.errors[1][1].required == 5929700 and rows.errors[0][0] is wanted[1]
     lines = [(record.module, record.getMessage()) for record in caplog.records]
     assert lines[0] == ('bitmex', 'Sell 100 @ 5001: POST /order: 400 Invalid price tickSize')
@@ -242,10 +257,12 @@ def test_order_that_does_not_rest_comes_back_as_it_is(bot, orders):
 
 
 def test_amend_that_comes_too_late(bot, orders):
-    """An order that rests no more is an APIError with the exchange's words; an unknown one is OrderNotFound; the third is amended."""
+    """An order that rests no more is an APIError with the exchange's words; an unknown one is OrderNotFound; the
+    third is amended."""
     row, other = bot.buy(100, 5000), bot.buy(100, 5001)
     orders.rows[1]['ordStatus'] = 'Filled'
-    rows = bot.amend_orders([{'orderID': row['orderID'], 'price': 1}, {'orderID': 'nobody', 'price': 2}, {'orderID': other['orderID'], 'price': 3}])
+    rows = bot.amend_orders([{'orderID': row['orderID'], 'price': 1}, {'orderID': 'nobody', 'price': 2},
+                             {'orderID': other['orderID'], 'price': 3}])
     assert [each['price'] for each in rows] == [3]
     late, unknown = [error for _, error in rows.errors]
     assert type(late) is APIError and late.message == 'Invalid ordStatus: Filled' and type(unknown) is OrderNotFound
@@ -281,7 +298,8 @@ def lost(orders, step):
     return http_server.doing(orders.carry_out, step)
 
 
-FAILURES = [http_server.reset, http_server.hang_up, http_server.half, http_server.stall, http_server.html(502, '502 Bad Gateway'),
+FAILURES = [http_server.reset, http_server.hang_up, http_server.half, http_server.stall,
+            http_server.html(502, '502 Bad Gateway'),
             http_server.error(503, 'Service unavailable'), http_server.error(500, 'Server Error')]
 
 
@@ -296,7 +314,8 @@ def test_lost_answer_of_a_create_is_looked_up(bot, orders, step):
 
 @pytest.mark.parametrize('step', FAILURES)
 def test_lost_create_stays_unknown(bot, orders, step):
-    """The order was not carried out: some looks later that is still no certainty, so the caller learns its name, and nothing is resent."""
+    """The order was not carried out: some looks later that is still no certainty, so the caller learns its name, and
+    nothing is resent."""
     orders.server.script = [step]
     with pytest.raises(OutcomeUnknown) as caught:
         bot.buy(100, 5000)
@@ -306,7 +325,8 @@ def test_lost_create_stays_unknown(bot, orders, step):
 
 
 def test_order_that_appears_late(bot, orders, clock):
-    """An order that the exchange shows only at the third look is found; one that shows even later can be looked up by its name."""
+    """An order that the exchange shows only at the third look is found; one that shows even later can be looked up
+    by its name."""
     orders.server.script = [lost(orders, http_server.reset)]
     orders.hidden_looks = 2
     assert bot.buy(100, 5000)['orderID'] == 'id0'
@@ -319,7 +339,8 @@ def test_order_that_appears_late(bot, orders, clock):
 
 
 def test_name_sent_before_is_success_when_it_is_a_duplicate(bot, orders):
-    """A name that may be at the exchange is sent again by the caller and refused as a duplicate: that order is the answer."""
+    """A name that may be at the exchange is sent again by the caller and refused as a duplicate: that order is the
+    answer."""
     orders.server.script = [lost(orders, http_server.reset)]
     orders.hidden_looks = 4
     with pytest.raises(OutcomeUnknown):
@@ -338,7 +359,8 @@ def test_repetition_after_an_overload_that_was_none(bot, orders):
 
 
 def test_old_order_of_the_same_name_is_not_the_answer(bot, orders, clock):
-    """A strategy may use its names again: what ended under that name an hour ago says nothing about the order sent now."""
+    """A strategy may use its names again: what ended under that name an hour ago says nothing about the order sent
+    now."""
     bot.place_order(100, 4000, clOrdID='mine')
     orders.rows[0]['ordStatus'] = 'Filled'
     clock.advance(3600)
@@ -350,14 +372,17 @@ def test_old_order_of_the_same_name_is_not_the_answer(bot, orders, clock):
 
 
 def test_several_of_unknown_fate_are_looked_up_together(bot, orders):
-    """One carried out, one not, one answered: one look for both finds the first; the second stays unknown, the third is a row."""
+    """One carried out, one not, one answered: one look for both finds the first; the second stays unknown, the third
+    is a row."""
     orders.server.script = [lost(orders, http_server.reset), orders.serve, http_server.html(502, 'x')]
     wanted = [{'price': n, 'orderQty': 100} for n in (1, 2, 3)]
     rows = bot.create_orders(wanted)
     assert [row['price'] for row in rows] == [1, 2]
     assert [(order, type(error)) for order, error in rows.errors] == [(wanted[2], OutcomeUnknown)]
-    looks = [json.loads(parse_qs(urlsplit(seen.path).query)['filter'][0]) for seen in orders.server.seen if seen.verb == 'GET']
-    assert looks[0] == {'clOrdID': [wanted[0]['clOrdID'], wanted[2]['clOrdID']]} and looks[1] == {'clOrdID': [wanted[2]['clOrdID']]}
+    looks = [json.loads(parse_qs(urlsplit(seen.path).query)['filter'][0]) for seen in orders.server.seen
+             if seen.verb == 'GET']
+    assert looks[0] == {'clOrdID': [wanted[0]['clOrdID'],
+                                    wanted[2]['clOrdID']]} and looks[1] == {'clOrdID': [wanted[2]['clOrdID']]}
 
 
 def test_silent_exchange_is_not_asked_for_the_whole_ladder(bot, orders):
@@ -370,7 +395,8 @@ def test_silent_exchange_is_not_asked_for_the_whole_ladder(bot, orders):
 
 @pytest.mark.parametrize('named', ['orderID', 'clOrdID'])
 def test_lost_answer_of_an_amend_is_looked_up(bot, orders, named):
-    """Carried out: the order's row shows it. Not carried out: unknown, and not sent again. Finished meanwhile: too late."""
+    """Carried out: the order's row shows it. Not carried out: unknown, and not sent again. Finished meanwhile: too
+    late."""
     row = bot.buy(100, 5000)
     orders.server.script = [lost(orders, http_server.reset)]
     assert bot.amend_order({named: row[named], 'price': 5001})['price'] == 5001
@@ -393,7 +419,8 @@ def test_looks_survive_trouble(bot, orders, caplog):
 
 
 def test_fifty_lost_answers_among_clean_calls(bot, orders):
-    """Half of a hundred answers are lost, before or after execution: every order that exists is known, none exists twice."""
+    """Half of a hundred answers are lost, before or after execution: every order that exists is known, none exists
+    twice."""
     rng = random.Random(3)
     known, unknown = set(), set()
     orders.server.default = None
@@ -422,7 +449,8 @@ def test_order_without_a_name_cannot_be_looked_up(bot, orders):
 def test_refused_key_ends_a_script_and_can_be_survived(bot, orders):
     """It is an AuthenticationError and a SystemExit in one; a strategy that catches everything can call again."""
     orders.server.script = [http_server.error(401, 'Signature not valid.')] * 3
-    for call in (lambda: bot.create_orders([{'price': 1, 'orderQty': 1}]), lambda: bot.buy(1, 1), lambda: bot.cancel('a')):
+    for call in (lambda: bot.create_orders([{'price': 1, 'orderQty': 1}]), lambda: bot.buy(1, 1),
+                 lambda: bot.cancel('a')):
         with pytest.raises(AuthenticationError) as caught:
             call()
         assert isinstance(caught.value, SystemExit) and caught.value.exit_code == 3
@@ -433,7 +461,8 @@ def test_refused_key_ends_a_script_and_can_be_survived(bot, orders):
 
 def test_other_errors_end_no_process(bot, orders):
     """SystemExit comes from a refused key and from nothing else."""
-    for step in (http_server.error(400, 'Invalid symbol'), http_server.error(404, 'Not Found'), http_server.error(418, 'x')):
+    for step in (http_server.error(400, 'Invalid symbol'), http_server.error(404, 'Not Found'),
+                 http_server.error(418, 'x')):
         orders.server.script = [step]
         with pytest.raises(APIError) as caught:
             bot._curl_bitmex('instrument', {'symbol': 'X'})
@@ -460,7 +489,9 @@ def test_names(prefix):
     assert all(is_generated(name, prefix) for name in names) and names[0] == new_name(prefix, random.Random(0))
 
 
-@pytest.mark.parametrize('name', [None, '', 'mm_', 'mm_mine', 'mm_2_' + 'a' * 21 + 'A', 'mm_' + 'a' * 21 + 'B', 'mm_' + 'a' * 21 + 'A\n',
+@pytest.mark.parametrize('name',
+                         [None, '', 'mm_', 'mm_mine', 'mm_2_' + 'a' * 21 + 'A', 'mm_' + 'a' * 21 + 'B',
+                          'mm_' + 'a' * 21 + 'A\n',
                                   'mm_' + '_' * 22, 'xx_' + 'a' * 21 + 'A', 'mm_' + 'a' * 21, 'mm_' + 'a' * 22 + 'A'])
 def test_names_of_others(name):
     """A name made with a longer prefix, by hand, or by nobody, is not taken for one of ours."""

@@ -13,7 +13,8 @@ from market_maker.rest import transport
 from market_maker.rest.client import Client, encoded, to_json
 from market_maker.rest.transport import Response, Transport
 from market_maker.utils.clock import Clock, ManualClock
-from market_maker.utils.errors import (APIError, AuthenticationError, ConnectionLost, OrderRejected, OutcomeUnknown, Overloaded,
+from market_maker.utils.errors import (APIError, AuthenticationError, ConnectionLost, OrderRejected, OutcomeUnknown,
+                                       Overloaded,
                                        RateLimited)
 
 KEY, SECRET = 'LAqUlngMIQkIUjXMUreyu3qn', 'chNOOS4KvNXR_Xq4k4c9qsfoKWvnDecLATCRlcBwyKDYnWgO'
@@ -36,7 +37,8 @@ class Case(object):
     def __init__(self, server, **options):
         self.clock = ManualClock(time.time())
         self.diary = Diary()
-        self.client = Client(Transport(server.url, KEY, SECRET), where='http://exchange.test', way_out='', key='LAqU...', clock=self.clock,
+        self.client = Client(Transport(server.url, KEY, SECRET), where='http://exchange.test', way_out='',
+                             key='LAqU...', clock=self.clock,
                              rng=random.Random(1), report=self.diary, timeout=0.3, **options)
         self.request = self.client.request
         self._began = self.clock.monotonic()
@@ -67,9 +69,12 @@ def test_query_and_body_are_written_once(server, case):
     assert 0 < int(server.seen[0].headers['api-expires']) - case.clock.time() < 5
 
 
-@pytest.mark.parametrize('query, text', [(None, ''), ({}, ''), ({'a': None}, ''), ({'filter': '{"a": 1}'}, '?filter=%7B%22a%22%3A+1%7D'),
-                                         ({'symbol': 'XBT:quarterly'}, '?symbol=XBT%3Aquarterly'), ([('b', 1), ('a', 2)], '?b=1&a=2'),
-                                         ({'filter': {'clOrdID': ['mm_a/b+c']}}, '?filter=%7B%22clOrdID%22%3A%5B%22mm_a%2Fb%2Bc%22%5D%7D')])
+@pytest.mark.parametrize('query, text', [
+    (None, ''), ({}, ''), ({'a': None}, ''),
+    ({'filter': '{"a": 1}'}, '?filter=%7B%22a%22%3A+1%7D'),
+    ({'symbol': 'XBT:quarterly'}, '?symbol=XBT%3Aquarterly'),
+    ([('b', 1), ('a', 2)], '?b=1&a=2'),
+    ({'filter': {'clOrdID': ['mm_a/b+c']}}, '?filter=%7B%22clOrdID%22%3A%5B%22mm_a%2Fb%2Bc%22%5D%7D')])
 def test_queries(query, text):
     """Text that is JSON already is left alone; slashes and plus signs of names survive."""
     assert encoded(query) == text
@@ -91,12 +96,15 @@ def test_numbers_of_numpy_are_numbers():
 
 
 def test_read_survives_trouble(server, case):
-    """A 502 page, a reset, a stall, an overload and a body that is no JSON, one after the other: the fifth answer counts."""
-    server.script = [http_server.html(502, '502 Bad Gateway'), http_server.reset, http_server.stall, http_server.error(503, OVERLOADED),
+    """A 502 page, a reset, a stall, an overload and a body that is no JSON, one after the other: the fifth answer
+    counts."""
+    server.script = [http_server.html(502, '502 Bad Gateway'), http_server.reset, http_server.stall,
+                     http_server.error(503, OVERLOADED),
                      http_server.answer([1])]
     assert case.request('GET', '/order') == [1]
     assert len(server.seen) == 5 and 2 < case.waited < 15
-    assert len(case.diary.warnings()) == 4 and case.diary.warnings()[0].startswith('GET /order: 502 502 Bad Gateway; again in ')
+    assert len(case.diary.warnings()) == 4
+    assert case.diary.warnings()[0].startswith('GET /order: 502 502 Bad Gateway; again in ')
 
 
 def test_read_gives_up_in_the_end(server, case):
@@ -134,8 +142,10 @@ def test_withdrawal_of_unknown_fate_is_sent_once(server, case):
 
 def test_cancel_is_repeated_until_it_is_answered(server, case):
     """A cancel does no harm twice: seven failures are survived, quickly."""
-    server.script = [http_server.reset, http_server.html(502, 'x'), http_server.stall, http_server.error(500, 'x'), http_server.half,
-                     http_server.error(503, OVERLOADED), http_server.error(503, 'Service unavailable'), http_server.answer([{'orderID': '1'}])]
+    server.script = [http_server.reset, http_server.html(502, 'x'), http_server.stall, http_server.error(500, 'x'),
+                     http_server.half,
+                     http_server.error(503, OVERLOADED), http_server.error(503, 'Service unavailable'),
+                     http_server.answer([{'orderID': '1'}])]
     assert case.request('DELETE', '/order', body={'orderID': '1'}) == [{'orderID': '1'}]
     assert case.waited < 13
 
@@ -159,7 +169,8 @@ def test_overload_is_waited_out(server, case):
 
 
 def test_rate_limit_with_retry_after_alone(server, case):
-    """The wait is what Retry-After says, to the second, and everybody's: other calls keep silent as long, cancels do not."""
+    """The wait is what Retry-After says, to the second, and everybody's: other calls keep silent as long, cancels do
+    not."""
     server.script = [http_server.error(429, 'Rate limit exceeded', Retry_After='3')]
     assert case.request('POST', '/order', body={}) == []
     assert case.waited == pytest.approx(3, abs=0.01)
@@ -211,10 +222,11 @@ def test_refused_key_ends_at_once(server, case):
 
 
 def test_wrong_clock_is_corrected(server, case):
-    """A request that the exchange finds expired is sent once more with the exchange's time, and later ones have it from the start."""
+    """A request that the exchange finds expired is sent once more with the exchange's time, and later ones have it
+    from the start."""
     there = time.time() + 30
-    server.script = [http_server.raw(json.dumps({'error': {'message': 'This request has expired - `expires` is in the past. '
-                                                                      'Current time: {}'.format(int(there))}}), 400, date=there)]
+    message = 'This request has expired - `expires` is in the past. Current time: {}'.format(int(there))
+    server.script = [http_server.raw(json.dumps({'error': {'message': message}}), 400, date=there)]
     server.default = http_server.raw('[]', date=there)
     assert case.request('POST', '/order', body={}) == []
     assert case.client.skew == pytest.approx(30, abs=2) and case.waited == 0
@@ -234,14 +246,16 @@ def test_clock_is_corrected_before_it_hurts(server, case):
 
 def test_request_that_expires_again_fails(server, case):
     """Correcting the clock is tried once."""
-    server.default = http_server.error(400, 'This request has expired - `expires` is in the past. Current time: 1516534870')
+    server.default = http_server.error(400,
+                                       'This request has expired - `expires` is in the past. Current time: 1516534870')
     with pytest.raises(APIError):
         case.request('POST', '/order', body={})
     assert len(server.seen) == 2
 
 
 def test_duplicate_after_a_repetition_is_looked_up(server, case):
-    """The second attempt is told that the name exists: the first has arrived after all, and the order must be looked up."""
+    """The second attempt is told that the name exists: the first has arrived after all, and the order must be looked
+    up."""
     server.script = [http_server.error(503, OVERLOADED), http_server.error(400, 'Duplicate clOrdID')]
     with pytest.raises(OutcomeUnknown) as caught:
         case.request('POST', '/order', body={'clOrdID': 'mm_1'}, clOrdIDs=['mm_1'])
@@ -255,11 +269,15 @@ def test_duplicate_after_a_repetition_is_looked_up(server, case):
 
 def test_limits_in_the_headers_slow_us_down(server, case):
     """Ten orders a second go out, one kept for cancels, and none is refused."""
-    server.default = http_server.answer({}, **{'x-ratelimit-limit': '120', 'x-ratelimit-remaining': '100', 'x-ratelimit-remaining-1s': '2'})
+    server.default = http_server.answer({},
+                                        **{'x-ratelimit-limit': '120', 'x-ratelimit-remaining': '100',
+                                           'x-ratelimit-remaining-1s': '2'})
     for _ in range(3):
         case.request('POST', '/order', body={})
     assert case.waited < 0.3
-    server.default = http_server.answer({}, **{'x-ratelimit-limit': '120', 'x-ratelimit-remaining': '0', 'x-ratelimit-remaining-1s': '0'})
+    server.default = http_server.answer({},
+                                        **{'x-ratelimit-limit': '120', 'x-ratelimit-remaining': '0',
+                                           'x-ratelimit-remaining-1s': '0'})
     case.request('GET', '/order')
     before = case.waited
     case.request('GET', '/order')
@@ -267,7 +285,8 @@ def test_limits_in_the_headers_slow_us_down(server, case):
 
 
 def test_stop_ends_a_wait_at_once(server):
-    """A call that waits to repeat a request gives up when the stop comes, with the error that it was about to repair."""
+    """A call that waits to repeat a request gives up when the stop comes, with the error that it was about to
+    repair."""
     stop = threading.Event()
     diary = Diary()
     client = Client(Transport(server.url), stop=stop, timeout=1, report=diary)
@@ -319,13 +338,17 @@ def test_transport_can_be_exchanged():
 
 
 def test_nothing_secret_is_reported(server):
-    """At DEBUG, with failures of all sorts, neither secret nor signature nor one-time password nor key is in any line or error."""
+    """At DEBUG, with failures of all sorts, neither secret nor signature nor one-time password nor key is in any
+    line or error."""
     diary = Diary()
-    client = Client(Transport(server.url, KEY, SECRET), key='LAqU...', report=diary, timeout=0.2, clock=ManualClock(time.time()))
-    server.script = [http_server.reset, http_server.stall, http_server.error(500, 'x'), http_server.error(401, 'Signature not valid.'),
+    client = Client(Transport(server.url, KEY, SECRET), key='LAqU...', report=diary, timeout=0.2,
+                    clock=ManualClock(time.time()))
+    server.script = [http_server.reset, http_server.stall, http_server.error(500, 'x'),
+                     http_server.error(401, 'Signature not valid.'),
                      http_server.error(400, 'Invalid otpToken'), http_server.html(403, '403')]
     texts = []
-    for verb, path, body in (('GET', '/order', None), ('POST', '/user/requestWithdrawal', {'otpToken': '271828', 'amount': 1}),
+    for verb, path, body in (('GET', '/order', None),
+                             ('POST', '/user/requestWithdrawal', {'otpToken': '271828', 'amount': 1}),
                              ('GET', '/position', None)):
         try:
             client.request(verb, path, body=body)

@@ -118,7 +118,8 @@ def test_odd_headers_do_no_harm(remaining):
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 2 ** 32), others=st.floats(0, 0.9))
 def test_exchanges_bucket_is_never_overdrawn(seed, others):
-    """Whoever waits as told never finds the exchange's own buckets empty, even when other clients draw from them between our requests."""
+    """Whoever waits as told never finds the exchange's own buckets empty, even when other clients draw from them
+    between our requests."""
     rng = random.Random(seed)
     minute, second = Bucket(60, 60.0, 0.0), Bucket(10, 1.0, 0.0)
     limiter, now, refused = RateLimiter(), 0.0, 0
@@ -136,6 +137,7 @@ def test_exchanges_bucket_is_never_overdrawn(seed, others):
         refused += any(bucket.tokens(now) < 1 - 1e-6 for bucket in ours)
         for bucket in ours:
             bucket.set(bucket.tokens(now) - 1, now)
-        limiter.heard(now, path, 200, headers(60, int(minute.tokens(now)), int(second.tokens(now)) if path == '/order' else None))
+        limiter.heard(now, path, 200,
+                      headers(60, int(minute.tokens(now)), int(second.tokens(now)) if path == '/order' else None))
         now += rng.random() * 0.05
     assert refused == 0

@@ -8,14 +8,16 @@ from hypothesis import strategies as st
 from market_maker.rest import retry, transport
 from market_maker.rest.retry import AMEND, CANCEL, CREATE, KINDS, ONCE, READ, SET, Answer, Attempt, Fail, LookUp, Wait
 from market_maker.rest.transport import Response
-from market_maker.utils.errors import (APIError, AuthenticationError, ConnectionLost, InsufficientFunds, OrderNotFound, OrderRejected,
+from market_maker.utils.errors import (APIError, AuthenticationError, ConnectionLost, InsufficientFunds, OrderNotFound,
+                                       OrderRejected,
                                        OutcomeUnknown, Overloaded, RateLimited)
 
 NOW = 1700000000.0
 POLICY = retry.Policy('https://exchange.test', '', 'LAqU...', lambda: 0.0)
 FIRST = Attempt(1, None, 0, False)
 LAST = Attempt(99, None, 0, False)
-LABELS = {READ: 'GET /order', CREATE: 'POST /order', AMEND: 'PUT /order', CANCEL: 'DELETE /order', SET: 'POST /position/leverage',
+LABELS = {READ: 'GET /order', CREATE: 'POST /order', AMEND: 'PUT /order', CANCEL: 'DELETE /order',
+          SET: 'POST /position/leverage',
           ONCE: 'POST /user/requestWithdrawal'}
 
 
@@ -30,26 +32,32 @@ def page(status, title):
 
 EXAMPLES = {  # outcome -> what comes back in that case, as recorded or documented
     'answered': [Response(200, {}, '{"orderID":"1"}'), Response(200, {}, '[]')],
-    'unsent': [Response(error=kind, detail='why') for kind in (transport.REFUSED, transport.DNS, transport.UNSENT_TIMEOUT, transport.PROXY)],
+    'unsent': [Response(error=kind, detail='why')
+               for kind in (transport.REFUSED, transport.DNS, transport.UNSENT_TIMEOUT, transport.PROXY)],
     'untrusted': [Response(error=transport.TLS, detail='self signed certificate')],
     'lost': [Response(error=transport.LOST_TIMEOUT), Response(error=transport.RESET)],
     'garbled': [Response(200, {}, '<html>maintenance</html>'), Response(200, {}, ''), Response(204, {}, '')],
-    'broken': [said(500, 'Server Error'), page(502, '502 Bad Gateway'), page(504, '504 Gateway Time-out'), page(503, 'Service Unavailable'),
+    'broken': [said(500, 'Server Error'), page(502, '502 Bad Gateway'), page(504, '504 Gateway Time-out'),
+               page(503, 'Service Unavailable'),
                said(503, 'Service unavailable'), page(520, 'Unknown'), Response(500)],
     'shed': [said(503, 'The system is currently overloaded. Please try again later.')],
-    'limited': [said(429, 'Rate limit exceeded, retry in 1 seconds.', 'RateLimitError', retry_after='1'), Response(429, {}, 'slow down')],
+    'limited': [said(429, 'Rate limit exceeded, retry in 1 seconds.', 'RateLimitError', retry_after='1'),
+                Response(429, {}, 'slow down')],
     'banned': [page(403, '403 Forbidden'), Response(403)],
-    'key refused': [said(401, 'Signature not valid.'), said(401, 'Invalid API Key.'), said(401, 'Authorization Required'), page(401, '401'),
+    'key refused': [said(401, 'Signature not valid.'), said(401, 'Invalid API Key.'),
+                    said(401, 'Authorization Required'), page(401, '401'),
                     said(403, 'This key is disabled.'), said(403, 'Access Denied'),
                     said(403, 'This IP address is not allowed to use this key.')],
     'expired': [said(400, 'This request has expired - `expires` is in the past. Current time: 1516534870')],
     'conflict': [said(409, 'Conflict')],
-    'not found': [said(404, 'Not Found'), page(404, '404'), said(400, 'Invalid orderID'), said(400, 'Invalid origClOrdID')],
+    'not found': [said(404, 'Not Found'), page(404, '404'), said(400, 'Invalid orderID'),
+                  said(400, 'Invalid origClOrdID')],
     'finished': [said(400, 'Invalid ordStatus'), said(400, 'Invalid ordStatus: Filled')],
     'duplicate': [said(400, 'Duplicate clOrdID'), said(400, 'duplicate clordid')],
     'funds': [said(400, 'Account has insufficient Available Balance, 575375000 XBt required', 'ValidationError'),
               said(400, 'Account has insufficient Available Balance')],
-    'rejected': [said(400, 'Invalid price tickSize'), page(400, 'Bad Request'), said(405, 'Method Not Allowed'), said(418, 'teapot'),
+    'rejected': [said(400, 'Invalid price tickSize'), page(400, 'Bad Request'), said(405, 'Method Not Allowed'),
+                 said(418, 'teapot'),
                  said(400, 'Account is restricted'), Response(101)],
     'redirected': [Response(301, {'Location': 'https://www.bitmex.com/api/v1/order'}), Response(302)],
 }
@@ -68,7 +76,8 @@ def test_every_cell_of_the_table_is_obeyed(outcome, kind, response):
     step = step_of(kind, response)
 
     assert retry.outcome_of(response) == outcome
-    expected = {'answer': Answer, 'gone': Answer, 'retry': Wait, 'obey': Wait, 'resend': Wait, 'look up': LookUp, 'hold': Fail,
+    expected = {'answer': Answer, 'gone': Answer, 'retry': Wait, 'obey': Wait, 'resend': Wait, 'look up': LookUp,
+                'hold': Fail,
                 'unknown': Fail, 'fail': Fail, 'adopt': Fail}
     assert type(step) is expected[action]
     if action == 'unknown':
@@ -101,10 +110,12 @@ def test_table_knows_an_example_of_each_outcome():
 
 
 @pytest.mark.parametrize('verb, path, kind', [
-    ('GET', '/order?filter=x', READ), ('GET', '/user/margin', READ), ('POST', '/order', CREATE), ('POST', '/order/', CREATE),
+    ('GET', '/order?filter=x', READ), ('GET', '/user/margin', READ), ('POST', '/order', CREATE),
+    ('POST', '/order/', CREATE),
     ('PUT', '/order', AMEND), ('DELETE', '/order', CANCEL), ('DELETE', '/order/all?symbol=XBTUSD', CANCEL),
     ('POST', '/position/leverage', SET), ('POST', '/position/isolate', SET), ('POST', '/order/cancelAllAfter', SET),
-    ('POST', '/user/requestWithdrawal', ONCE), ('POST', '/position/transferMargin', ONCE), ('POST', '/order/bulk', ONCE),
+    ('POST', '/user/requestWithdrawal', ONCE), ('POST', '/position/transferMargin', ONCE),
+    ('POST', '/order/bulk', ONCE),
     ('POST', '/order/closePosition', ONCE), ('POST', '/anything', ONCE)])
 def test_kind_of_request(verb, path, kind):
     """What a repetition would do decides the kind."""
@@ -129,7 +140,8 @@ def test_overload_waits_half_a_second_at_least(kind, random):
     assert isinstance(step_of(kind, EXAMPLES['shed'][0], LAST).error, Overloaded)
 
 
-@given(number=st.integers(1, 50), random=st.floats(0, 0.999), outcome=st.sampled_from(['unsent', 'lost', 'shed', 'broken']),
+@given(number=st.integers(1, 50), random=st.floats(0, 0.999),
+       outcome=st.sampled_from(['unsent', 'lost', 'shed', 'broken']),
        kind=st.sampled_from(KINDS))
 def test_pauses_are_bounded(number, random, outcome, kind):
     """No pause between attempts is longer than a dozen seconds, nor, for a cancel, than three."""
@@ -145,7 +157,8 @@ def test_given_bound_replaces_the_policys_own():
 
 @pytest.mark.parametrize('headers, message, seconds', [
     ({'Retry-After': '7'}, 'Rate limit exceeded, retry in 1 seconds.', 7.0),
-    ({'Retry-After': '1', 'x-ratelimit-reset': str(int(NOW) + 1764252)}, '', 1.0),   # recorded: a reset three weeks away
+    # recorded: a reset three weeks away
+    ({'Retry-After': '1', 'x-ratelimit-reset': str(int(NOW) + 1764252)}, '', 1.0),
     ({'x-ratelimit-reset': str(int(NOW) + 3)}, '', 3.0),
     ({'X-RateLimit-Reset': str(int(NOW) - 3)}, '', 1.0),
     ({}, 'Rate limit exceeded, retry in 5 seconds.', 5.0),
@@ -159,14 +172,16 @@ def test_rate_limit_is_obeyed_to_the_second(headers, message, seconds):
 
 @pytest.mark.parametrize('kind, patience', [(CREATE, 10), (AMEND, 10), (READ, 60), (CANCEL, 60)])
 def test_long_silence_is_not_waited_for(kind, patience):
-    """Beyond a call's patience it fails at once with the moment of the reset, and nothing else is sent until then either."""
+    """Beyond a call's patience it fails at once with the moment of the reset, and nothing else is sent until then
+    either."""
     assert isinstance(step_of(kind, Response(429, {'Retry-After': str(patience)})), Wait)
     step = step_of(kind, Response(429, {'Retry-After': str(patience + 1)}))
     assert isinstance(step.error, RateLimited) and step.error.reset == NOW + patience + 1 and step.hold == patience + 1
 
 
 def test_ban_silences_everything():
-    """A page of the gateway with 403 says that the address is locked out: nothing is sent for a minute, or as long as it says."""
+    """A page of the gateway with 403 says that the address is locked out: nothing is sent for a minute, or as long
+    as it says."""
     step = step_of(CANCEL, page(403, '403 Forbidden'))
     assert isinstance(step.error, RateLimited) and step.error.status == 403 and step.hold == 60
     assert 'locked out' in str(step.error) and '60 s' in str(step.error)
@@ -183,12 +198,14 @@ def test_refused_key_is_final(response, kind):
 
 
 def test_duplicate_name_is_success_only_if_we_sent_it_before():
-    """On a repetition, or when an earlier call may have sent it, the order is looked up; otherwise the order is refused."""
+    """On a repetition, or when an earlier call may have sent it, the order is looked up; otherwise the order is
+    refused."""
     response = EXAMPLES['duplicate'][0]
     assert isinstance(step_of(CREATE, response, Attempt(2, None, 0, False)), LookUp)
     assert isinstance(step_of(CREATE, response, Attempt(1, None, 0, True)), LookUp)
     step = step_of(CREATE, response)
-    assert isinstance(step, Fail) and isinstance(step.error, OrderRejected) and step.error.message == 'Duplicate clOrdID'
+    assert isinstance(step, Fail)
+    assert isinstance(step.error, OrderRejected) and step.error.message == 'Duplicate clOrdID'
 
 
 def test_expired_request_is_sent_once_more():
@@ -199,7 +216,8 @@ def test_expired_request_is_sent_once_more():
     assert retry.server_time(response) == 1516534870.5
 
 
-@pytest.mark.parametrize('date, seconds', [('Thu, 29 Nov 2018 05:03:17 GMT', 1543467797.5), ('', None), ('yesterday', None)])
+@pytest.mark.parametrize('date, seconds',
+                         [('Thu, 29 Nov 2018 05:03:17 GMT', 1543467797.5), ('', None), ('yesterday', None)])
 def test_servers_time_is_read_from_its_date(date, seconds):
     """The Date header is cut to the second, so its middle is taken."""
     assert retry.server_time(Response(200, {'Date': date}, '{}')) == seconds
@@ -215,7 +233,8 @@ def test_missing_funds_come_with_their_numbers():
 
 
 def test_late_amend_is_told_from_a_refused_one():
-    """An order that rests no more gives an APIError with the exchange's words; a bad amend is OrderRejected; an unknown one OrderNotFound."""
+    """An order that rests no more gives an APIError with the exchange's words; a bad amend is OrderRejected; an
+    unknown one OrderNotFound."""
     late = step_of(AMEND, said(400, 'Invalid ordStatus: Filled')).error
     assert type(late) is APIError and late.message == 'Invalid ordStatus: Filled'
     assert type(step_of(AMEND, said(400, 'Invalid price')).error) is OrderRejected
@@ -246,7 +265,9 @@ def test_answers_that_are_no_json_are_shown_shortly():
     assert 'https://www.bitmex.com/api/v1/order' in str(step_of(READ, EXAMPLES['redirected'][0]).error)
 
 
-@pytest.mark.parametrize('body', [b'', b'null', b'[]', b'"text"', b'{"error":null}', b'{"error":5}', b'{"error":{}}', b'\xff\xfe', b'{'])
+@pytest.mark.parametrize('body',
+                         [b'', b'null', b'[]', b'"text"', b'{"error":null}', b'{"error":5}', b'{"error":{}}',
+                          b'\xff\xfe', b'{'])
 @pytest.mark.parametrize('status', [400, 401, 403, 404, 429, 500, 503])
 def test_odd_error_bodies_do_no_harm(body, status):
     """Whatever a gateway invents as a body, each kind of request finds its step."""

@@ -47,7 +47,8 @@ def test_request_is_signed_over_what_is_sent(server, ours):
     response = ours.send(post())
     ours.send(get('/instrument?filter=%7B%22symbol%22%3A+%22XBTM15%22%7D'))
 
-    assert (response.status, response.data, response.headers['retry-after'], response.error) == (200, {'orderID': '1'}, '3', None)
+    assert (response.status, response.data, response.headers['retry-after'], response.error) == (200, {'orderID': '1'},
+                                                                                                 '3', None)
     for seen in server.seen:
         message = seen.verb + seen.path + seen.headers['api-expires'] + seen.body
         assert seen.headers['api-signature'] == hmac.new(SECRET.encode(), message.encode(), hashlib.sha256).hexdigest()
@@ -73,7 +74,8 @@ def test_base_url_with_and_without_slash(server):
 
 def test_one_connection_serves_many_calls(server, ours):
     """Connections are kept alive: one a thread, whatever the verb and the answer."""
-    server.script = [http_server.answer({}), http_server.error(400, 'no'), http_server.html(502, 'Bad Gateway'), http_server.raw('', 503)]
+    server.script = [http_server.answer({}), http_server.error(400, 'no'), http_server.html(502, 'Bad Gateway'),
+                     http_server.raw('', 503)]
     for number in range(30):
         ours.send([get(), post(), Request('DELETE', '/order', '{"orderID":"1"}', 1, 5)][number % 3])
 
@@ -110,7 +112,8 @@ def _socket_of(sender):
 
 
 @pytest.mark.parametrize('step, kind', [(http_server.reset, transport.RESET), (http_server.hang_up, transport.RESET),
-                                        (http_server.half, transport.RESET), (http_server.stall, transport.LOST_TIMEOUT)])
+                                        (http_server.half, transport.RESET),
+                                        (http_server.stall, transport.LOST_TIMEOUT)])
 def test_loss_after_sending(server, ours, step, kind):
     """The request went out and no whole answer came: the exchange may have carried it out."""
     server.script = [step]
@@ -167,7 +170,8 @@ def test_no_tls_at_the_other_end(server):
     (requests.exceptions.ReadTimeout('x'), transport.LOST_TIMEOUT),
     (requests.exceptions.SSLError('certificate verify failed: self signed certificate'), transport.TLS),
     (requests.exceptions.SSLError('decryption failed or bad record mac'), transport.RESET),
-    (requests.exceptions.ConnectionError(urllib3.exceptions.ProtocolError('Connection aborted.', OSError(104, 'reset'))), transport.RESET),
+    (requests.exceptions.ConnectionError(urllib3.exceptions.ProtocolError('Connection aborted.',
+                                                                          OSError(104, 'reset'))), transport.RESET),
     (requests.exceptions.ConnectionError('whatever'), transport.RESET),
     (urllib3.exceptions.IncompleteRead(1, 2), transport.RESET),
     (urllib3.exceptions.DecodeError('bad gzip'), transport.RESET),
@@ -180,7 +184,8 @@ def test_doubt_counts_as_sent(error, kind):
 def test_compressed_answers_are_unpacked(server, ours):
     """Long tables come as gzip."""
     import gzip
-    server.script = [http_server.raw(gzip.compress(b'[1, 2]'), content_type='application/json', Content_Encoding='gzip')]
+    server.script = [http_server.raw(gzip.compress(b'[1, 2]'), content_type='application/json',
+                                     Content_Encoding='gzip')]
     assert ours.send(get()).data == [1, 2]
 
 
@@ -190,14 +195,15 @@ def test_body_that_is_no_json(server, ours):
     response = ours.send(get())
     assert response.status == 502 and '502 Bad Gateway' in response.text and not response.is_json
     with pytest.raises(ValueError):
-        response.data
+        response.json()
     assert not ours.send(get()).is_json
 
 
 def test_response_can_be_made_by_hand():
     """What stands in for HTTP builds the same thing: headers in any case, body as text or bytes."""
     response = Response(200, {'X-RateLimit-Limit': '120'}, '{"a": 1.0E-4}')
-    assert response.headers == {'x-ratelimit-limit': '120'} and response.data == {'a': 0.0001} and repr(response) == '<Response 200>'
+    assert response.headers == {'x-ratelimit-limit': '120'} and response.data == {'a': 0.0001}
+    assert repr(response) == '<Response 200>' and repr(Response(error='dns')) == '<Response dns>'
 
 
 ONCE = '''
@@ -205,8 +211,9 @@ import os, sys
 import http_server
 from market_maker.rest.transport import Request, Transport
 with http_server.running() as proxy:
-    os.environ.update(HTTP_PROXY=proxy.url.replace('/api/v1/', ''), http_proxy='', NO_PROXY='', no_proxy='', REQUESTS_CA_BUNDLE='/a/bundle')
-    del os.environ['http_proxy'], os.environ['no_proxy']
+    for name in ('http_proxy', 'no_proxy', 'NO_PROXY'):
+        os.environ.pop(name, None)
+    os.environ.update(HTTP_PROXY=proxy.url.replace('/api/v1/', ''), REQUESTS_CA_BUNDLE='/a/bundle')
     abroad = Transport('http://exchange.test/api/v1/', 'key', 'secret')
     at_home = Transport(proxy.url)
     os.environ.clear()
@@ -214,7 +221,8 @@ with http_server.running() as proxy:
     for _ in range(3):
         assert abroad.send(Request('GET', '/order?a=1', '', 1, 5)).status == 200
     at_home.send(Request('GET', '/order', '', 1, 5))
-    assert [seen.path for seen in proxy.seen] == ['http://exchange.test/api/v1/order?a=1'] * 3 + ['/api/v1/order'], proxy.seen
+    paths = [seen.path for seen in proxy.seen]
+    assert paths == ['http://exchange.test/api/v1/order?a=1'] * 3 + ['/api/v1/order'], paths
     assert proxy.connections == 2
     assert abroad.session.trust_env is False
 print('fine')
@@ -223,7 +231,8 @@ print('fine')
 
 def test_environment_is_read_once():
     """Proxy and CA bundle are those of the start; a loopback address is never asked for through a proxy."""
-    environ = dict(os.environ, PYTHONPATH=os.pathsep.join([os.path.dirname(__file__), os.path.dirname(os.path.dirname(__file__))]))
+    environ = dict(os.environ,
+                   PYTHONPATH=os.pathsep.join([os.path.dirname(__file__), os.path.dirname(os.path.dirname(__file__))]))
     output = subprocess.check_output([sys.executable, '-c', ONCE], env=environ, stderr=subprocess.STDOUT, timeout=60)
     assert output.decode().strip() == 'fine'
 
@@ -236,7 +245,8 @@ def test_base_url_must_be_one(url):
     assert repr(url) in str(caught.value)
 
 
-@pytest.mark.parametrize('key, secret', [('key\n', SECRET), (KEY, 'sec ret'), (KEY, 'secr\u00e9t'), (KEY + '\r\nX: 1', SECRET)])
+@pytest.mark.parametrize('key, secret',
+                         [('key\n', SECRET), (KEY, 'sec ret'), (KEY, 'secr\u00e9t'), (KEY + '\r\nX: 1', SECRET)])
 def test_keys_that_cannot_be_sent_are_not_shown(key, secret):
     """A key with a line end would break the request open; the message names the setting and not its value."""
     with pytest.raises(SettingsError) as caught:

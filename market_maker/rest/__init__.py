@@ -1,1 +1,1 @@
-"""The way to the exchange's REST interface: one round trip, what follows from its outcome, and how often one may ask."""
+"""The way to the exchange's REST interface: one round trip, what follows from it, and how often one may ask."""

@@ -1,7 +1,7 @@
 """Requests with everything around them: the limiter before, the policy after, and waits that a stop ends at once.
 
-It sends what it is told and does what ``retry`` says; it knows no order and no setting, and it logs through ``report`` only.  Any thread
-may call it, and each thread has a connection of its own.
+It sends what it is told and does what ``retry`` says; it knows no order and no setting, and it logs through ``report``
+only.  Any thread may call it, and each thread has a connection of its own.
 """
 from __future__ import absolute_import
 
@@ -20,19 +20,23 @@ from market_maker.rest.transport import Request
 from market_maker.utils import clock as clocks
 from market_maker.utils.errors import APIError, MarketMakerError, OutcomeUnknown, RateLimited  # noqa: F401
 
-LIFETIME = 3         # seconds beyond the time-out after which the exchange must refuse a request that is still under way
-CLOCK_NOISE = 2.0    # seconds by which our clock and the exchange's may differ before it counts: the Date header is cut to the second
+# seconds beyond the time-out after which the exchange must refuse a request that is still under way
+LIFETIME = 3
+# seconds by which our clock and the exchange's may differ before it counts: the Date header is cut to the second
+CLOCK_NOISE = 2.0
 UNLOGGED = ('otpToken', 'secret', 'password')  # values in a body that no log may show
 
 
 class Client(object):
     """Send requests until they are answered, refused or hopeless.
 
-    ``transport`` has ``send(request) -> Response``; ``report(level, text, *args)`` writes a log line; ``stop`` is an Event that ends
-    waits (a call that waits while it is set raises what it was waiting to repair; calls begun later, which clean up, wait again).
+    ``transport`` has ``send(request) -> Response``; ``report(level, text, *args)`` writes a log line; ``stop`` is an
+    Event that ends waits (a call that waits while it is set raises what it was waiting to repair; calls begun later,
+    which clean up, wait again).
     """
 
-    def __init__(self, transport, where='the exchange', way_out='', key='', clock=None, rng=None, stop=None, report=None, timeout=7):
+    def __init__(self, transport, where='the exchange', way_out='', key='', clock=None, rng=None, stop=None,
+                 report=None, timeout=7):
         # type: (Any, str, str, str, Any, Any, Optional[threading.Event], Optional[Callable[..., None]], float) -> None
         self.transport = transport
         self.clock = clocks.REAL if clock is None else clock
@@ -45,14 +49,16 @@ class Client(object):
         self._lock = threading.Lock()  # for the limiter and the skew; never held while waiting or sending
         self._date = ''   # the last Date header looked at
 
-    def request(self, verb, path, query=None, body=None, timeout=None, max_retries=None, clOrdIDs=(), sent_before=False):
+    def request(self, verb, path, query=None, body=None, timeout=None, max_retries=None, clOrdIDs=(),
+                sent_before=False):
         # type: (str, str, Any, Any, Optional[float], Optional[int], Iterable[str], bool) -> Any
         """Return the decoded answer (None where an order to cancel is already gone), or raise what came of it.
 
-        ``path`` begins after /api/v1; ``query`` is a dict, whose dicts and lists are sent as JSON; ``body`` is a dict or list.
-        ``timeout`` is in seconds; ``max_retries`` replaces the policy's own bound (0: send once).  ``clOrdIDs`` names the orders that
-        the request is about and ``sent_before`` tells that one of them may be at the exchange already.
-        Raise OutcomeUnknown, with those clOrdIDs, for an order that may have been carried out: the caller looks it up.
+        ``path`` begins after /api/v1; ``query`` is a dict, whose dicts and lists are sent as JSON; ``body`` is a dict
+        or list.  ``timeout`` is in seconds; ``max_retries`` replaces the policy's own bound (0: send once).
+        ``clOrdIDs`` names the orders that the request is about and ``sent_before`` tells that one of them may be at the
+        exchange already.  Raise OutcomeUnknown, with those clOrdIDs, for an order that may have been carried out: the
+        caller looks it up.
         """
         path = '/' + path.lstrip('/') + encoded(query)
         kind = retry.kind_of(verb, path)
@@ -101,8 +107,8 @@ class Client(object):
                 if seconds <= 0:
                     self._limiter.sent(now, route)
                     return
-            error = RateLimited('{} is not sent: the exchange asked for silence for another {:.0f} s'.format(label, seconds),
-                                self.now() + seconds, status=429)
+            text = '{} is not sent: the exchange asked for silence for another {:.0f} s'.format(label, seconds)
+            error = RateLimited(text, self.now() + seconds, status=429)
             if seconds > retry.PATIENCE[kind]:
                 raise error
             self.wait(seconds, error)
@@ -164,12 +170,13 @@ def encoded(query: Any) -> str:
     """Return '?...' for a dict, with what is no text or number as JSON and without None; '' for an empty one."""
     if not query:
         return ''
-    pairs = [(name, _plain(value)) for name, value in (sorted(query.items()) if isinstance(query, dict) else query) if value is not None]
+    items = sorted(query.items()) if isinstance(query, dict) else query
+    pairs = [(name, _plain(value)) for name, value in items if value is not None]
     return '?' + urlencode(pairs) if pairs else ''
 
 
 def to_json(body: Any) -> str:
-    """Return a body as JSON text; numbers of numpy are understood, what is no number (NaN, infinity) raises ValueError."""
+    """Return a body as JSON text; numbers of numpy are understood, NaN and infinity raise ValueError."""
     return json.dumps(body, separators=(',', ':'), allow_nan=False, default=_number)
 
 

@@ -1,8 +1,9 @@
 """The names (clOrdIDs) that our orders go by.  Pure: randomness is handed in.
 
-A name is the bot's prefix and 22 characters: 16 random bytes in base64 without its padding, in the ordinary alphabet (letters, digits,
-'+' and '/'), as in BitMEX's published signature example.  That alphabet lacks '_' and '-', so the end of a prefix such as ``mm_bitmex_``
-is never mistaken for the start of the random part; where '/' and '+' go into a query, they are percent-encoded.
+A name is the bot's prefix and 22 characters: 16 random bytes in base64 without its padding, in the ordinary alphabet
+(letters, digits, '+' and '/'), as in BitMEX's published signature example.  That alphabet lacks '_' and '-', so the end
+of a prefix such as ``mm_bitmex_`` is never mistaken for the start of the random part; where '/' and '+' go into a
+query, they are percent-encoded.
 """
 from __future__ import absolute_import
 
@@ -24,12 +25,13 @@ def new_name(prefix: str, rng: Any) -> str:
 
 
 def is_generated(name: Optional[str], prefix: str) -> bool:
-    """Tell whether a name is one that ``new_name`` makes with exactly that prefix, and not with a longer one that begins like it."""
+    """Tell whether ``new_name`` makes such names with exactly that prefix, and not with a longer one like it."""
     return bool(name) and str(name).startswith(prefix) and _RANDOM_PART.match(str(name)[len(prefix):]) is not None
 
 
 def checked_prefix(prefix: str) -> str:
-    """Return the prefix; raise SettingsError for one that leaves no room for the 22 characters (36 is BitMEX's limit)."""
+    """Return the prefix; raise SettingsError where it leaves no room for 22 characters (36 is BitMEX's limit)."""
     if len(prefix) > ORDERID_PREFIX_LIMIT:
-        raise SettingsError('ORDERID_PREFIX {!r} has {} characters; {} is the most'.format(prefix, len(prefix), ORDERID_PREFIX_LIMIT))
+        raise SettingsError('ORDERID_PREFIX {!r} has {} characters; {} is the most'
+                            .format(prefix, len(prefix), ORDERID_PREFIX_LIMIT))
     return prefix

@@ -1,11 +1,12 @@
-"""How long to wait before the next request, as far as we can know it here.  Pure: the caller hands in the time and keeps the lock.
+"""How long to wait before the next request, as far as we know.  Pure: the caller hands in the time and has the lock.
 
-BitMEX refills two buckets continuously (REST API guide, "Limits"): one of so many requests a minute for everything, and one of ten a
-second for orders and positions.  Both are followed by our own count, and set right by the headers of each answer, because other
-clients of the account draw from the same buckets.  A bucket of which the exchange says nothing does not exist.
+BitMEX refills two buckets continuously (REST API guide, "Limits"): one of so many requests a minute for everything, and
+one of ten a second for orders and positions.  Both are followed by our own count, and set right by the headers of each
+answer, because other clients of the account draw from the same buckets.  A bucket of which the exchange says nothing
+does not exist.
 
-Cancels have a reserve: other requests leave a tenth of each bucket to them.  (BitMEX counts cancels, but does not refuse them for the
-bucket of the minute.)
+Cancels have a reserve: other requests leave a tenth of each bucket to them.  (BitMEX counts cancels, but does not
+refuse them for the bucket of the minute.)
 """
 from __future__ import absolute_import
 
@@ -16,7 +17,8 @@ from market_maker.rest.retry import CANCEL
 
 RESERVE = 0.1             # part of each bucket that only cancels may use
 SECOND_LIMIT = 10         # requests a second on the routes below, until the exchange says otherwise
-SECOND_ROUTES = frozenset(('/order', '/order/all', '/position/isolate', '/position/leverage', '/position/transferMargin'))
+SECOND_ROUTES = frozenset(('/order', '/order/all', '/position/isolate', '/position/leverage',
+                           '/position/transferMargin'))
 
 
 class Bucket(object):
@@ -46,8 +48,8 @@ class Bucket(object):
 class RateLimiter(object):
     """The local view of both limits and of the pauses that the exchange imposed.
 
-    All times are seconds of one clock that never jumps.  For each request: ask ``wait`` until it says 0, call ``sent`` at once, and
-    ``heard`` when the answer, or the certainty that none comes, is there.
+    All times are seconds of one clock that never jumps.  For each request: ask ``wait`` until it says 0, call ``sent``
+    at once, and ``heard`` when the answer, or the certainty that none comes, is there.
     """
 
     def __init__(self) -> None:
@@ -99,7 +101,8 @@ class RateLimiter(object):
         # type: (Optional[Bucket], str, float, Optional[float], Optional[float], float, int) -> Optional[Bucket]
         """Return the bucket as the headers describe it; what is in the air was not counted there yet."""
         if limit is None or remaining is None or limit <= 0:
-            return None if status == 200 else bucket  # an error, above all of authentication, may come without the headers
+            # an error, above all of authentication, may come without the headers
+            return None if status == 200 else bucket
         if bucket is None or bucket.limit != limit:
             bucket = Bucket(limit, interval, now)
         bucket.set(remaining - self._flying[name], now)

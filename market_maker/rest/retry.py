@@ -1,7 +1,8 @@
 """What to do after a round trip: one table from outcome and kind of request to the next step.  Pure.
 
-The question that the table answers is whether the exchange can have carried the request out.  What it certainly did not carry out may
-be sent again; what it may have carried out is sent again only where a second time does no harm, and is looked up otherwise.
+The question that the table answers is whether the exchange can have carried the request out.  What it certainly did not
+carry out may be sent again; what it may have carried out is sent again only where a second time does no harm, and is
+looked up otherwise.
 
 Kinds of request::
 
@@ -9,7 +10,7 @@ Kinds of request::
     create    POST /order
     amend     PUT /order
     cancel    DELETE
-    set       POST that puts something into a state (leverage, isolation, the dead man's switch): twice is the same as once
+    set       POST that puts something into a state (leverage, isolation, the dead man's switch): twice is like once
     once      every other POST or PUT, such as a withdrawal: never repeated when in doubt
 
 Outcomes, and the steps (TABLE)::
@@ -38,11 +39,12 @@ Steps::
 
     answer   hand the answer on
     gone     the order to cancel rests no more: as good as cancelled, the answer is None
-    retry    wait with growing, jittered pauses (after an overload half a second at least), at most ATTEMPTS times, then fail
-    obey     wait as long as Retry-After or x-ratelimit-reset say; fail at once with RateLimited where that is beyond PATIENCE
+    retry    wait with growing, jittered pauses (after an overload half a second at least), at most ATTEMPTS times,
+             then fail
+    obey     wait as long as Retry-After or x-ratelimit-reset say; fail at once with RateLimited beyond PATIENCE
     hold     fail with RateLimited, and send nothing at all for that long
     resend   correct our clock by the server's and send once more
-    look up  ask the exchange for the order by its clOrdID before anything else; OutcomeUnknown when that does not settle it
+    look up  ask the exchange for the order by its clOrdID before anything else; OutcomeUnknown if that settles nothing
     adopt    look up where we may have sent this clOrdID before (the order is there already), else fail
     unknown  fail with OutcomeUnknown
     fail     raise the error of the outcome
@@ -58,8 +60,9 @@ from typing import Any, Optional, Tuple  # noqa: F401
 
 from market_maker.rest import transport
 from market_maker.rest.transport import Response
-from market_maker.utils.errors import (APIError, AuthenticationError, ConnectionLost, InsufficientFunds, MarketMakerError,  # noqa: F401
-                                       OrderNotFound, OrderRejected, OutcomeUnknown, Overloaded, RateLimited)
+from market_maker.utils.errors import (APIError, AuthenticationError, ConnectionLost, InsufficientFunds,  # noqa: F401
+                                       MarketMakerError, OrderNotFound, OrderRejected, OutcomeUnknown, Overloaded,
+                                       RateLimited)
 
 READ, CREATE, AMEND, CANCEL, SET, ONCE = KINDS = ('read', 'create', 'amend', 'cancel', 'set', 'once')
 
@@ -86,8 +89,8 @@ TABLE = OrderedDict([
 ])
 
 ATTEMPTS = {READ: 5, CREATE: 3, AMEND: 3, CANCEL: 8, SET: 5, ONCE: 3}  # sends of one request, the first one included
-PATIENCE = {READ: 60, CREATE: 10, AMEND: 10, CANCEL: 60, SET: 60, ONCE: 60}  # seconds that one call waits for a limit at most:
-#                                                                             a price is stale long before a minute is over
+# Seconds that one call waits for a limit at most: a price is stale long before a minute is over.
+PATIENCE = {READ: 60, CREATE: 10, AMEND: 10, CANCEL: 60, SET: 60, ONCE: 60}
 FIRST_PAUSE = 0.5      # seconds before the second attempt, before jitter; doubles from attempt to attempt
 LONGEST_PAUSE = 8.0    # seconds ...
 LONGEST_CANCEL_PAUSE = 2.0  # ... and for cancels, which may not wait long
@@ -103,24 +106,24 @@ Wait.__doc__ = """Send the same request again after ``seconds``; raise ``error``
 Fail = namedtuple('Fail', 'error hold')
 Fail.__doc__ = """Raise ``error``; send nothing at all for ``hold`` seconds (0: no such rule)."""
 LookUp = namedtuple('LookUp', 'error')
-LookUp.__doc__ = """The request may have been carried out: look the order up; ``error`` says what is known until then."""
+LookUp.__doc__ = """It may have been carried out: look the order up; ``error`` says what is known until then."""
 
 Attempt = namedtuple('Attempt', 'number limit resends sent_before')
 Attempt.__doc__ = """How far one call has come.
 
-``number`` counts its sends from 1; ``limit`` is how many there may be (None: ATTEMPTS); ``resends`` counts those after a correction of
-the clock; ``sent_before`` tells that an earlier call may have sent the same clOrdID.
+``number`` counts its sends from 1; ``limit`` is how many there may be (None: ATTEMPTS); ``resends`` counts those after
+a correction of the clock; ``sent_before`` tells that an earlier call may have sent the same clOrdID.
 """
 
 Policy = namedtuple('Policy', 'where way_out key random')
 Policy.__doc__ = """What error texts and pauses need to know.
 
-``where`` names the exchange ('http://127.0.0.1:8765'); ``way_out`` is what a user can do when it is out of reach, or ''; ``key`` is
-the beginning of the key ('LAqU...'), or ''; ``random`` is a callable that returns a float in [0, 1).
+``where`` names the exchange ('http://127.0.0.1:8765'); ``way_out`` is what a user can do when it is out of reach, or
+''; ``key`` is the beginning of the key ('LAqU...'), or ''; ``random`` is a callable that returns a float in [0, 1).
 """
 
-_SETTERS = ('/position/isolate', '/position/leverage', '/position/riskLimit', '/position/crossLeverage', '/order/cancelAllAfter',
-            '/user/marginingMode', '/user/positionMode')
+_SETTERS = ('/position/isolate', '/position/leverage', '/position/riskLimit', '/position/crossLeverage',
+            '/order/cancelAllAfter', '/user/marginingMode', '/user/positionMode')
 
 
 def kind_of(verb: str, path: str) -> str:
@@ -200,7 +203,7 @@ _REFUSALS = (
 
 
 def error_of(response: Response) -> Tuple[str, str]:
-    """Return (name, message) of BitMEX's error body, or two empty strings where the body is none, such as a gateway's HTML."""
+    """Return (name, message) of BitMEX's error body; two empty strings for any other body, such as a gateway's HTML."""
     try:
         error = response.data['error']
         if isinstance(error, str):
@@ -213,7 +216,8 @@ def error_of(response: Response) -> Tuple[str, str]:
 def seconds_to_wait(response: Response, now: float) -> float:
     """Return how long a 429 or a ban asks us to wait, in seconds; 0 where it does not say.
 
-    Retry-After is a span and therefore free of clock errors; x-ratelimit-reset, a moment, is read only where that is missing.
+    Retry-After is a span and therefore free of clock errors; x-ratelimit-reset, a moment, is read only where that is
+    missing.
     """
     for value in (response.headers.get('retry-after'), _group(r'retry in (\d+)', error_of(response)[1])):
         try:
@@ -227,9 +231,9 @@ def seconds_to_wait(response: Response, now: float) -> float:
 
 
 def server_time(response: Response) -> Optional[float]:
-    """Return the exchange's time when it answered, in Unix seconds, or None: from its complaint about ours, or the Date header.
+    """Return the exchange's time when it answered, in Unix seconds, or None.
 
-    Both are cut to the second, so half a second is added.
+    It stands in the complaint about ours, or in the Date header; both are cut to the second, so half of one is added.
     """
     current = _group(r'current time: (\d+)', error_of(response)[1].lower()) if response.status in (400, 401) else None
     if current:
@@ -239,9 +243,10 @@ def server_time(response: Response) -> Optional[float]:
 
 
 def is_applied(row: Any, amendment: Any) -> bool:
-    """Tell whether an order row already shows what an amendment asked for (leavesQty cannot be told: fills change it as well)."""
+    """Tell whether an order row shows what an amendment asked for (of leavesQty nobody can: fills change it too)."""
     fields = [name for name in ('orderQty', 'price', 'stopPx', 'pegOffsetValue') if amendment.get(name) is not None]
-    return bool(fields) and 'leavesQty' not in amendment and all(_same(row.get(name), amendment[name]) for name in fields)
+    same = all(_same(row.get(name), amendment[name]) for name in fields)
+    return same and bool(fields) and 'leavesQty' not in amendment
 
 
 def is_finished(row: Any) -> bool:
@@ -250,7 +255,7 @@ def is_finished(row: Any) -> bool:
 
 
 def pause(policy: Any, kind: str, outcome: str, number: int) -> float:
-    """Return the seconds between attempt ``number`` and the next: doubled each time, and scattered so that clients do not march in step."""
+    """Return the seconds between attempt ``number`` and the next: doubled each time, and scattered."""
     longest = LONGEST_CANCEL_PAUSE if kind == CANCEL else LONGEST_PAUSE
     seconds = min(longest, FIRST_PAUSE * 2 ** (number - 1))
     if outcome == 'shed':
@@ -278,30 +283,34 @@ def _obey(kind, attempt, error, now):
 
 def _error(policy, outcome, kind, label, response, now):
     # type: (Any, str, str, str, Response, float) -> Any
-    """Return the error that a call ends with where nothing better comes of it: one line with the cause and the way out."""
+    """Return the error that a call ends with where nothing better comes of it: one line, cause and way out."""
     name, message = error_of(response)
-    facts = dict(status=response.status or None, name=name, message=message, response=response)
+    facts = dict(status=response.status or None, name=name, message=message, response=response)  # type: Any
     said = '{}: {} {}'.format(label, response.status, message or _title(response)).strip()
     if outcome in ('unsent', 'untrusted'):
-        return ConnectionLost(_and(policy.way_out, 'cannot reach {} ({})'.format(policy.where, response.detail or response.error)))
+        text = 'cannot reach {} ({})'.format(policy.where, response.detail or response.error)
+        return ConnectionLost(_and(policy.way_out, text))
     if outcome == 'lost':
-        return ConnectionLost(_and(policy.way_out, '{}: no answer from {} ({})'.format(
-            label, policy.where, response.detail or response.error)))
+        text = '{}: no answer from {} ({})'.format(label, policy.where, response.detail or response.error)
+        return ConnectionLost(_and(policy.way_out, text))
     if outcome == 'key refused':
-        return AuthenticationError('{} refuses the key {}({}); check API_KEY, API_SECRET, and that the key belongs to this exchange '
-                                   'and may do this'.format(policy.where, policy.key and policy.key + ' ', said))
+        return AuthenticationError('{} refuses the key {}({}); check API_KEY, API_SECRET, and that the key belongs to '
+                                   'this exchange and may do this'.format(policy.where, policy.key and policy.key + ' ',
+                                                                          said))
     if outcome == 'limited':
         return RateLimited(said, now + (seconds_to_wait(response, now) or LEAST_AFTER_LIMIT), **facts)
     if outcome == 'banned':
         hold = seconds_to_wait(response, now) or BAN_PAUSE
-        return RateLimited('{}: this address is locked out, for an hour as a rule, after too many refused requests; nothing is sent for '
-                           '{:.0f} s'.format(said, hold), now + hold, **facts)
+        return RateLimited('{}: this address is locked out, for an hour as a rule, after too many refused requests; '
+                           'nothing is sent for {:.0f} s'.format(said, hold), now + hold, **facts)
     if outcome == 'redirected':
         location = response.headers.get('location', 'nowhere')
-        return APIError(_and(policy.way_out, '{} to {}: set BASE_URL to the address that answers'.format(said, location)), **facts)
+        text = '{} to {}: set BASE_URL to the address that answers'.format(said, location)
+        return APIError(_and(policy.way_out, text), **facts)
     if outcome == 'garbled':
-        return APIError(_and(policy.way_out, '{}: {} answers {!r}, which is no JSON: is BASE_URL the address of its API?'.format(
-            label, policy.where, response.text[:40])), **facts)
+        text = '{}: {} answers {!r}, which is no JSON: is BASE_URL the address of its API?'.format(
+            label, policy.where, response.text[:40])
+        return APIError(_and(policy.way_out, text), **facts)
     if outcome == 'expired':
         return APIError(said + ' (the request took too long, or the clock of this machine jumped)', **facts)
     return _class_of(outcome, kind)(said, **facts)
@@ -322,10 +331,13 @@ def _class_of(outcome, kind):
 
 def _insufficient_funds(said, **facts):
     # type: (str, **Any) -> InsufficientFunds
-    """Return the error with ``required`` (int, minor units, or None) and ``currency`` ('XBt', or '') from '..., 5929700 XBt required'."""
-    error = InsufficientFunds(said, **facts)
+    """Return the error with the numbers of '..., 5929700 XBt required'.
+
+    ``required`` is in minor units, or None; ``currency`` is 'XBt', 'USDt', or ''.
+    """
+    error = InsufficientFunds(said, **facts)  # type: Any
     match = re.search(r'(\d+) (\w+) required', error.message)
-    error.required, error.currency = (int(match.group(1)), match.group(2)) if match else (None, '')  # type: ignore[attr-defined]
+    error.required, error.currency = (int(match.group(1)), match.group(2)) if match else (None, '')
     return error
 
 
@@ -356,7 +368,7 @@ def _same(one, other):
 
 
 def unix_time(timestamp: Optional[str]) -> float:
-    """Return Unix seconds of '2024-11-24T08:26:22.356Z'; infinity where there is none, so that a row without a time counts as new."""
+    """Return Unix seconds of '2024-11-24T08:26:22.356Z'; infinity for None, so that a row without a time is new."""
     match = re.match(r'(\d+)-(\d+)-(\d+)T(\d+):(\d+):(\d+)(\.\d+)?Z$', timestamp or '')
     if not match:
         return math.inf

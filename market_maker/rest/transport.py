@@ -1,10 +1,10 @@
-"""One round trip: a Request goes out, a Response comes back, and nothing is decided, repeated, logged or waited for here.
+"""One round trip: a Request goes out, a Response comes back; nothing is decided, repeated or logged here.
 
-``Transport.send(request) -> Response`` is a seam: whatever has this one method can stand in for it, such as a backtest that calls the
-simulated exchange, or a faster HTTP library.  A failure is not raised but told in ``Response.error``, because what follows from it
-depends on the verb, and that is decided in ``retry.py``.
+``Transport.send(request) -> Response`` is a seam: whatever has this one method can stand in for it, such as a backtest
+that calls the simulated exchange, or a faster HTTP library.  A failure is not raised but told in ``Response.error``,
+because what follows from it depends on the verb, and that is decided in ``retry.py``.
 
-Secrets: the key and the signature exist only in the headers of the request on the wire; no text made here contains them.
+Secrets: the key and the signature exist only in the headers of the request on the wire; no text made here has them.
 """
 from __future__ import absolute_import
 
@@ -24,7 +24,7 @@ from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 
 from market_maker.auth.signing import generate_signature
-from market_maker.utils.constants import VERSION
+from market_maker.utils.constants import LOCAL_BASE_URL, VERSION
 from market_maker.utils.errors import SettingsError
 
 try:
@@ -41,20 +41,22 @@ TLS = 'tls'                          # the certificate is not trusted: nothing w
 LOST_TIMEOUT = 'timeout-after-sending'
 RESET = 'reset'                      # the connection broke after the request, or a part of it, had gone out
 UNSENT = (REFUSED, DNS, UNSENT_TIMEOUT, PROXY, TLS)
+HANDSHAKE_WORDS = ('certificate', 'hostname', 'wrong_version', 'wrong version', 'unknown_protocol', 'handshake')
 
 Request = namedtuple('Request', 'verb path body expires timeout')
 Request.__doc__ = """What goes out.
 
-``path`` begins after ``/api/v1`` with a slash and carries its query string, encoded; ``body`` is JSON text or ''; ``expires`` is the
-Unix second after which the exchange must not accept it; ``timeout`` is in seconds, for connecting and for each wait for bytes.
+``path`` begins after ``/api/v1`` with a slash and carries its query string, encoded; ``body`` is JSON text or '';
+``expires`` is the Unix second after which the exchange must not accept it; ``timeout`` is in seconds, for connecting
+and for each wait for bytes.
 """
 
 
 class Response(object):
     """What came back: ``status`` 0 with ``error`` set, or a status with headers (names in lower case) and a body.
 
-    ``elapsed`` is in seconds, ``detail`` says in a few words why there is no answer.  ``status_code`` and ``json()`` are what readers
-    of ``requests.exceptions.HTTPError.response`` expect.
+    ``elapsed`` is in seconds, ``detail`` says in a few words why there is no answer.  ``status_code`` and ``json()``
+    are what readers of ``requests.exceptions.HTTPError.response`` expect.
     """
 
     __slots__ = ('status', 'headers', 'content', 'elapsed', 'error', 'detail', '_data')
@@ -85,10 +87,9 @@ class Response(object):
     def is_json(self) -> bool:
         """Whether the body can be decoded."""
         try:
-            self.data
+            return self.data is not _UNREAD
         except ValueError:
             return False
-        return True
 
     @property
     def status_code(self) -> int:
@@ -117,25 +118,29 @@ def decode(content: bytes) -> Any:
 class Transport(object):
     """HTTP by requests: signed, kept alive, one session a thread, with the environment read once, here, at the start.
 
-    Safe to call from any thread.  ``base_url`` is that of the API, with or without a slash at its end.  Without a key requests go out
-    unsigned.  Proxies and the CA bundle come from the usual variables (HTTP_PROXY, HTTPS_PROXY, NO_PROXY, REQUESTS_CA_BUNDLE,
-    CURL_CA_BUNDLE); a loopback address is never asked for through a proxy.
+    Safe to call from any thread.  ``base_url`` is that of the API, with or without a slash at its end.  Without a key
+    requests go out unsigned.  Proxies and the CA bundle come from the usual variables (HTTP_PROXY, HTTPS_PROXY,
+    NO_PROXY, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE); a loopback address is never asked for through a proxy.
     """
 
     def __init__(self, base_url, api_key=None, api_secret=None):
         # type: (str, Optional[str], Optional[str]) -> None
         parts = urlsplit(base_url)
         if parts.scheme not in ('http', 'https') or not parts.hostname:
-            raise SettingsError('BASE_URL {!r} is no http or https address; for example http://127.0.0.1:8765/api/v1/'.format(base_url))
+            raise SettingsError('BASE_URL {!r} is no http or https address; for example {}'
+                                .format(base_url, LOCAL_BASE_URL))
         self._root = '{}://{}'.format(parts.scheme, parts.netloc.rpartition('@')[2])
         self._prefix = parts.path.rstrip('/')
         self._api_key = checked(api_key, 'API_KEY')
         self._api_secret = checked(api_secret, 'API_SECRET')
-        self._proxies = {} if is_loopback(parts.hostname) else get_environ_proxies(self._root + '/')  # type: Mapping[str, str]
-        self._verify = os.environ.get('REQUESTS_CA_BUNDLE') or os.environ.get('CURL_CA_BUNDLE') or True  # type: Union[str, bool]
+        self._proxies = {}  # type: Mapping[str, str]
+        if not is_loopback(parts.hostname):
+            self._proxies = get_environ_proxies(self._root + '/')
+        bundle = os.environ.get('REQUESTS_CA_BUNDLE') or os.environ.get('CURL_CA_BUNDLE')
+        self._verify = bundle or True  # type: Union[str, bool]
         self._headers = {'User-Agent': 'bitmex-market-maker/' + VERSION, 'Accept-Encoding': 'gzip, deflate'}
         self._local = threading.local()    # .session: this thread's requests.Session
-        self._sessions = []  # type: List[requests.Session]   # all of them, so that close() reaches those of other threads
+        self._sessions = []  # type: List[requests.Session]   # of all threads, so that close() reaches them
         self._lock = threading.Lock()
 
     def send(self, request: Request) -> Response:
@@ -143,8 +148,8 @@ class Transport(object):
         prepared = self._prepare(request)
         started = time.perf_counter()
         try:
-            adapter = self.session.get_adapter(self._root)
-            response = adapter.send(prepared, timeout=request.timeout, verify=self._verify, proxies=self._proxies)  # type: Any
+            adapter = self.session.get_adapter(self._root)  # type: Any   # an _Adapter, which returns our Response
+            response = adapter.send(prepared, timeout=request.timeout, verify=self._verify, proxies=self._proxies)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             kind, detail = failure(error)
             response = Response(error=kind, detail=detail)
@@ -179,7 +184,7 @@ class Transport(object):
 
     def _prepare(self, request):
         # type: (Request) -> requests.PreparedRequest
-        """Return the signed request, assembled by hand: requests' own preparation takes longer than the rest of the call."""
+        """Return the signed request, assembled by hand: requests' own preparation takes longer than all the rest."""
         path = self._prefix + request.path
         headers = dict(self._headers)
         if request.body:
@@ -187,7 +192,8 @@ class Transport(object):
         if self._api_key:
             headers['api-key'] = self._api_key
             headers['api-expires'] = str(request.expires)
-            headers['api-signature'] = generate_signature(self._api_secret, request.verb, path, request.expires, request.body)
+            headers['api-signature'] = generate_signature(
+                self._api_secret, request.verb, path, request.expires, request.body)
         body = request.body.encode('utf-8')
         if body or request.verb in ('POST', 'PUT'):
             headers['Content-Length'] = str(len(body))
@@ -208,25 +214,30 @@ class _Adapter(HTTPAdapter):
         self._direct = direct   # no proxy in between
         self._pool = None       # type: Any
 
-    def get_connection_with_tls_context(self, request, verify, proxies=None, cert=None):  # type: ignore[override, no-untyped-def]
+    def get_connection_with_tls_context(self, request, verify, proxies=None, cert=None):
+        # type: (Any, Any, Any, Any) -> Any
         """Return the pool of the one host (requests 2.32 and later ask for it so)."""
         if self._pool is None:
-            self._pool = super(_Adapter, self).get_connection_with_tls_context(request, verify, proxies=proxies, cert=cert)
+            ask = super(_Adapter, self).get_connection_with_tls_context
+            self._pool = ask(request, verify, proxies=proxies, cert=cert)
         return self._pool
 
-    def get_connection(self, url, proxies=None):  # type: ignore[override, no-untyped-def]
+    def get_connection(self, url, proxies=None):
+        # type: (Any, Any) -> Any
         """Return the pool of the one host (requests before 2.32 ask for it so)."""
         if self._pool is None:
             self._pool = super(_Adapter, self).get_connection(url, proxies)
         return self._pool
 
-    def request_url(self, request, proxies):  # type: ignore[no-untyped-def]
+    def request_url(self, request, proxies):
+        # type: (Any, Any) -> Any
         """Return what stands in the request line: the path, or the whole URL for a proxy that wants it."""
         if not self._direct:
             return super(_Adapter, self).request_url(request, proxies)
         return request.url[request.url.index('/', 8):]
 
-    def build_response(self, req, resp):  # type: ignore[override, no-untyped-def]
+    def build_response(self, req, resp):
+        # type: (Any, Any) -> Any
         """Read the body, which gives the connection back for the next call, and return our Response."""
         content = resp.read(decode_content=True)
         return Response(resp.status, resp.headers, content)
@@ -276,9 +287,9 @@ def checked(value: Optional[str], name: str) -> str:
 
 def _is_handshake(chain):
     # type: (List[BaseException]) -> bool
-    """Tell whether TLS failed before a request could go out: doubts about the certificate, or no TLS at the other end."""
+    """Tell whether TLS failed before a request could go out: a doubtful certificate, or no TLS at the other end."""
     text = ' '.join(str(each) for each in chain).lower()
-    return any(word in text for word in ('certificate', 'hostname', 'wrong_version', 'wrong version', 'unknown_protocol', 'handshake'))
+    return any(word in text for word in HANDSHAKE_WORDS)
 
 
 def _causes(error):
@@ -298,7 +309,7 @@ def _causes(error):
 
 def _reason(chain):
     # type: (List[BaseException]) -> str
-    """Return the plainest words in the chain: the operating system's, else those of the innermost exception, on one line."""
+    """Return the plainest words in the chain on one line: the operating system's, else the innermost exception's."""
     for each in chain:
         if isinstance(each, OSError) and not isinstance(each, requests.RequestException) and each.strerror:
             return str(each.strerror)
