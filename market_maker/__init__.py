@@ -19,8 +19,7 @@ MODULES = ('bitmex', 'contracts', 'custom_strategy', 'exchange_interface', 'mark
 
 def run() -> None:
     """Run the command line and leave with its exit code; this is what ``marketmaker`` calls."""
-    from market_maker import cli
-    sys.exit(cli.main())
+    sys.exit(importlib.import_module('market_maker.cli').main())
 
 
 class _Package(types.ModuleType):

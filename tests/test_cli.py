@@ -184,7 +184,7 @@ def test_setup_in_a_folder_without_write_permission():
     """One line, exit code 2, nothing made.  (Root gives its exemption from rights away first.)"""
     folder = tempfile.mkdtemp()  # not below pytest's folder, which only its owner may enter
     os.chmod(folder, 0o555)
-    program = ('import os\nfrom market_maker import cli, run\nimport market_maker.commands.setup\n'
+    program = ('import os\nimport market_maker.cli\nfrom market_maker import run\nimport market_maker.commands.setup\n'
                'if os.getuid() == 0:\n    os.seteuid(65534)\nrun()')
 
     result = console('setup', cwd=folder, program=program)
