@@ -12,15 +12,16 @@ from collections import OrderedDict, deque
 from heapq import heappop, heappush
 from typing import Any, Callable, Deque, Dict, Iterable, List, Optional, Tuple  # noqa: F401
 
-from market_maker.simulator import clearing
-from market_maker.simulator.account import DEFAULT_BALANCES, Account, Key, Position
+from market_maker.simulator import clearing, journal, queries, schema
+from market_maker.simulator.account import DEFAULT_BALANCES, Account, Key, Position, Purse
 from market_maker.simulator.book import BUY, Book
 from market_maker.simulator.desk import Desk
 from market_maker.simulator.instruments import Instrument
 from market_maker.simulator.journal import Change, Journal, filled
+from market_maker.simulator.margins import MarginDesk
 from market_maker.simulator.marks import Marker
 from market_maker.simulator.matching import Matcher
-from market_maker.simulator.orders import Order, given, real
+from market_maker.simulator.orders import TEXT_LIMIT, Order, given, real
 from market_maker.simulator.refusal import Refusal
 from market_maker.simulator.tables import Tape
 from market_maker.simulator.timestamps import HOUR, MINUTE, Stamper, iso, next_multiple
@@ -77,6 +78,7 @@ class Exchange(object):
         self.matcher = Matcher(self)
         self.marker = Marker(self)
         self.desk = Desk(self)
+        self.margin_desk = MarginDesk(self)
         self.market = Account(MARKET_ACCOUNT)  # the market's own hand
         self.market.is_market = True
         for instrument in instruments.values():
@@ -300,19 +302,17 @@ class Exchange(object):
         return self.desk.cancel(account, fields)
 
     def cancel_all(self, account: Account, fields: Dict[str, Any]) -> List[Dict[str, Any]]:
-        """Cancel all open orders (DELETE /order/all), of one ``symbol``, or those that ``filter`` (a dict of row
-        values) names.
-        """
-        symbol, wanted = fields.get('symbol'), fields.get('filter') or {}
-        if given(symbol):
-            instrument = self.instrument_of(symbol)
-            if instrument is None:
-                raise Refusal(400, 'Invalid symbol')
-            wanted = dict(wanted, symbol=instrument.symbol)
+        """Cancel all open orders (DELETE /order/all), of one ``symbol``, or those whose rows meet ``filter``."""
+        tests = []  # type: List[Callable[[Dict[str, Any]], bool]]
+        if given(fields.get('symbol')):
+            named = queries.symbols_of(fields['symbol'], self.instruments)
+            tests.append(lambda row: named(row['symbol']))
+        if given(fields.get('filter')):
+            tests.extend(queries.read_filter(fields['filter'], schema.TABLES['order'][1]))
         text = fields.get('text')
-        return self.desk.cancel_all(account, lambda row: all(_meets(row, name, value) for name,
-                                                             value in wanted.items()),
-                                    'Canceled\n{}'.format(text) if text else None)
+        return self.desk.cancel_all(account, lambda row: all(test(row) for test in tests),
+                                    'Canceled\n{}'.format(text[:TEXT_LIMIT]) if text
+                                    and isinstance(text, str) else None)
 
     def cancel_all_after(self, account: Account, timeout_ms: Any) -> Dict[str, Any]:
         """Arm the dead man's switch of an account (milliseconds; 0 disarms it): all its orders are canceled when the
@@ -327,6 +327,34 @@ class Exchange(object):
         when = account.cancel_at = self.now + timeout / 1000.0
         self.at(when, lambda due: self._switch(account, due))
         return {'now': self.stamp(), 'cancelTime': iso(when)}
+
+    def close_position(self, account: Account, fields: Dict[str, Any]) -> Dict[str, Any]:
+        """Close the whole position (POST /order/closePosition), at the market or at ``price``; return the order's
+        row.
+        """
+        wanted = {'symbol': fields.get('symbol'), 'price': fields.get('price'), 'execInst': 'Close',
+                  'text': 'Position Close via API.'}
+        return self.place(account, wanted)
+
+    def leverage(self, account: Account, fields: Dict[str, Any]) -> Dict[str, Any]:
+        """Set a position's leverage (POST /position/leverage) and return its row; 0 is cross margin."""
+        return self._position_row(self.margin_desk.leverage(account, fields))
+
+    def isolate(self, account: Account, fields: Dict[str, Any]) -> Dict[str, Any]:
+        """Switch between isolated and cross margin (POST /position/isolate); return the position's row."""
+        return self._position_row(self.margin_desk.isolate(account, fields))
+
+    def risk_limit(self, account: Account, fields: Dict[str, Any]) -> Dict[str, Any]:
+        """Set a position's risk limit (POST /position/riskLimit); return its row."""
+        return self._position_row(self.margin_desk.risk_limit(account, fields))
+
+    def transfer_margin(self, account: Account, fields: Dict[str, Any]) -> Dict[str, Any]:
+        """Move margin in or out of an isolated position (POST /position/transferMargin); return its row."""
+        return self._position_row(self.margin_desk.transfer_margin(account, fields))
+
+    def _position_row(self, position: Position) -> Dict[str, Any]:
+        self.settle()
+        return filled(position.row)
 
     def _switch(self, account: Account, due: float) -> None:
         if account.cancel_at == due:
@@ -496,7 +524,7 @@ class Exchange(object):
         tables need the account. The rows are live or shared: do not change them.
         """
         self.settle()
-        if table in ('order', 'execution', 'position', 'margin', 'wallet', 'transact', 'affiliate'):
+        if schema.TABLES[table][2]:
             return self._private_rows(table, account, symbol)
         if table == 'instrument':
             return [instrument.row for instrument in self.instruments.values() if symbol in (None, instrument.symbol)]
@@ -516,6 +544,8 @@ class Exchange(object):
             return [tape.trades[-1] for tape in tapes] + list(last.values())
         if table[:8] in ('tradeBin', 'quoteBin'):
             return [row for tape in tapes for row in self._bins(tape, table)[-1:]]
+        if table in schema.TABLES:
+            return []
         raise KeyError(table)
 
     @staticmethod
@@ -543,6 +573,12 @@ class Exchange(object):
         last = OrderedDict((row[key], row) for row in source if symbol is None or row.get('symbol') in (None, symbol))
         return list(last.values())
 
+    def empty_row(self, table: str, account: Account, currency: str) -> Dict[str, Any]:
+        """Return the margin or wallet row of a currency that the account has nothing in."""
+        purse = Purse(account, currency)
+        return dict(journal.margin_row(purse) if table == 'margin' else journal.wallet_row(purse),
+                    timestamp=self.stamp())
+
     def history(self, table: str, account: Optional[Account] = None) -> List[Dict[str, Any]]:
         """Return all rows that are kept of a table, oldest first, finished orders and past rows included: what REST
         queries search.
@@ -569,10 +605,3 @@ class Exchange(object):
             return list({'funding': self.funding_rows, 'settlement': self.settlement_rows,
                          'insurance': self.insurance_rows}[table])
         return self.rows(table, account)
-
-
-def _meets(row: Dict[str, Any], name: str, value: Any) -> bool:
-    """Tell whether a field of a row has a value, or one of a list of values."""
-    if isinstance(value, (list, tuple)):
-        return row.get(name) in value
-    return bool(row.get(name) == value)
