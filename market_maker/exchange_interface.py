@@ -12,7 +12,7 @@ import random
 import time
 from typing import Any, Dict, List, Optional, Tuple  # noqa: F401
 
-from market_maker import bitmex, contracts
+from market_maker import bitmex, contracts, local
 from market_maker.orders import commands, converge, risk
 from market_maker.orders.results import Results
 from market_maker.rest.names import is_generated, new_name
@@ -68,7 +68,7 @@ class ExchangeInterface(object):
     def _connect(self):
         # type: () -> Any
         """Return the connector.  A dry run does without keys where there are none; then there is no account to read."""
-        has_keys = bool(settings.API_KEY and settings.API_SECRET) or bitmex.local.is_local(settings.BASE_URL)
+        has_keys = bool(settings.API_KEY and settings.API_SECRET) or local.is_local(settings.BASE_URL)
         return bitmex.BitMEX(settings.BASE_URL, self.symbol, settings.API_KEY, settings.API_SECRET,
                              orderIDPrefix=settings.ORDERID_PREFIX, shouldWSAuth=has_keys or not self.dry_run,
                              postOnly=settings.POST_ONLY, timeout=settings.TIMEOUT, local_market=settings.LOCAL_MARKET,
@@ -218,8 +218,7 @@ class ExchangeInterface(object):
         for order, error in getattr(rows, 'errors', ()):
             if isinstance(error, OrderNotFound) or getattr(error, 'message', '').startswith(REFUSED_TEXT):
                 self._is_stale = True
-                if order.get('orderID'):
-                    self._commands.gone(order['orderID'], time.monotonic())
+                self._note_gone(order.get('orderID'))
         self.results.amended += len(rows)
         return rows
 
@@ -337,7 +336,7 @@ class ExchangeInterface(object):
         """Return for each side the contracts that may work at once without taking the position beyond its limit."""
         if not settings.CHECK_POSITION_LIMITS:
             return {'Buy': float('inf'), 'Sell': float('inf')}
-        low, high = self._fills.bounds(self.get_position(), self.get_orders(), self._finished)
+        low, high = self._fills.bounds(self.get_position(), self.get_orders(), self._finished, time.monotonic())
         return {'Buy': risk.room('Buy', high, settings.MIN_POSITION, settings.MAX_POSITION),
                 'Sell': risk.room('Sell', low, settings.MIN_POSITION, settings.MAX_POSITION)}
 
@@ -390,7 +389,16 @@ class ExchangeInterface(object):
         for row in rows or ():
             if row.get('orderID'):
                 self._commands.answered(row, time.monotonic())
+                self._fills.know(row)
         return rows
+
+    def _note_gone(self, order_id):
+        # type: (Optional[str]) -> None
+        """Note that the exchange works an order no more, although the tables show it: perhaps it has filled."""
+        for row in self.get_orders():
+            if row['orderID'] == order_id:
+                self._fills.presume_filled(row, time.monotonic() + commands.ECHO_TIMEOUT)
+                self._commands.gone(row['orderID'], time.monotonic())
 
     def _resting(self):
         # type: () -> List[Dict[str, Any]]

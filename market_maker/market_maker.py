@@ -393,33 +393,38 @@ class OrderManager(object):
 
     def _mm_amend(self, changes, resting):
         # type: (List[Dict[str, Any]], Dict[str, Dict[str, Any]]) -> None
-        """Send the amends of a plan: what reduces first, then, looking again at what works, what does not."""
+        """Send the amends of a plan, in as many rounds as it takes: one that has to wait for another goes into the
+        next."""
         now = time.monotonic()
         changes = [change for change in changes if not self._mm_patience.must_wait(change['orderID'], now)]
-        growth = {change['orderID']: _growth(change, resting[change['orderID']]) for change in changes}
-        self._mm_send_amends([change for change in changes if growth[change['orderID']] <= 0], resting, growth)
-        self._mm_send_amends([change for change in changes if growth[change['orderID']] > 0], resting, growth)
+        while changes:
+            working = self._mm_working()
+            faults = [self._mm_fault_of_amend(change, resting[change['orderID']], working) for change in changes]
+            ready = [change for change, fault in zip(changes, faults) if not fault]
+            if not ready:
+                for change, fault in zip(changes, faults):
+                    words = self._mm_words_of_amend(change, resting[change['orderID']])
+                    logger.info('Not amending %s: %s.', words, fault)
+                return
+            self._mm_send_amends(ready, resting)
+            changes = [change for change, fault in zip(changes, faults) if fault]
 
-    def _mm_send_amends(self, changes, resting, growth):
-        # type: (List[Dict[str, Any]], Dict[str, Dict[str, Any]], Dict[str, int]) -> None
-        if not changes:
-            return
-        working = self._mm_working()
-        allowed = []
+    def _mm_fault_of_amend(self, change, order, working):
+        # type: (Dict[str, Any], Dict[str, Any], risk.Working) -> str
+        """Return why an amend has to wait, or '' and count it as sent."""
+        price = change.get('price') if converge.kind(order) == 'Limit' else None   # a stop may stand on the other side
+        grows_by = _growth(change, order)
+        fault = working.refusal(change['side'], price, grows_by)
+        if not fault:
+            working.step(change['side'], price, grows_by)
+        return fault
+
+    def _mm_send_amends(self, changes, resting):
+        # type: (List[Dict[str, Any]], Dict[str, Dict[str, Any]]) -> None
         for change in changes:
-            order_id, grows_by = change['orderID'], growth[change['orderID']]
-            words = self._mm_words_of_amend(change, resting[order_id])
-            price = change.get('price') if converge.kind(resting[order_id]) == 'Limit' else None
-            fault = working.refusal(change['side'], price, grows_by)
-            if fault:
-                logger.info('Not amending %s: %s.', words, fault)
-                continue
-            working.step(change['side'], order_id, change.get('price'), grows_by)
-            logger.info('Amending %s', words)
-            allowed.append(change)
-        answer = self.exchange.amend_orders(allowed) if allowed else []
-        for change in allowed:
+            logger.info('Amending %s', self._mm_words_of_amend(change, resting[change['orderID']]))
             self._mm_patience.served(change['orderID'])
+        answer = self.exchange.amend_orders(changes)
         for change, _ in getattr(answer, 'errors', ()):
             self._mm_patience.refused(change['orderID'], time.monotonic())
 
@@ -464,7 +469,7 @@ class OrderManager(object):
         price = order.get('price') if converge.kind(order) == 'Limit' else None   # a stop may stand on the other side
         fault = working.refusal(order['side'], price, size)
         if not fault:
-            working.step(order['side'], level, order.get('price'), size)
+            working.step(order['side'], price, size)
         return fault
 
     def _mm_send_creates(self, orders, levels_of):
@@ -514,13 +519,18 @@ class OrderManager(object):
 
     def _mm_begin(self):
         # type: () -> None
-        """Prepare what the rest relies on, and be ready to be told to stop."""
+        """Prepare what the rest relies on."""
         self._mm_patience = Patience()
         self._mm_reasons = {}   # type: Dict[Any, str]      # level -> why it was refused
         self._mm_sizes = {}     # type: Dict[int, int]      # index of a level -> its random size
         self._mm_end = threading.Lock()   # taken for good by the one call of exit() that does the work
+        self._mm_be_ready_to_stop()
         watched = [path for path in settings.WATCHED_FILES or () if os.path.exists(path)]
         watched_files_mtimes[:] = [(path, getmtime(path)) for path in watched]
+
+    def _mm_be_ready_to_stop(self):
+        # type: () -> None
+        """Clean up when a signal comes, if this is the main thread, and when the interpreter ends."""
         atexit.register(self._mm_at_exit)
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGINT, self._mm_on_signal)

@@ -145,33 +145,42 @@ class FillWatch(object):
 
     def __init__(self):
         # type: () -> None
-        self._counted = {}   # type: Dict[str, Any]   # orderID -> cumQty that is in the position
+        self._known = {}   # type: Dict[str, Tuple[int, Any]]   # orderID -> (cumQty in the position, newest row)
 
-    def bounds(self, position, rows, finished):
-        # type: (Dict[str, Any], List[Dict[str, Any]], Callable[[str], Optional[Dict[str, Any]]]) -> Tuple[int, int]
-        """Return (lowest, highest) current position in contracts."""
+    def know(self, row):
+        # type: (Dict[str, Any]) -> None
+        """Note the newest row of an order of ours."""
+        counted = self._known.get(row['orderID'], (0, None))[0]
+        self._known[row['orderID']] = counted, row
+
+    def presume_filled(self, row, until):
+        # type: (Dict[str, Any], float) -> None
+        """Count what was left of an order as traded, until the tables tell what became of it or that moment comes."""
+        traded = (row.get('cumQty') or 0) + (row.get('leavesQty') or 0)
+        self.know(dict(row, cumQty=traded, leavesQty=0, timestamp=NEVER_OLD, until=until))
+
+    def bounds(self, position, rows, finished, now):
+        # type: (Dict[str, Any], List[Any], Callable[[str], Any], float) -> Tuple[int, int]
+        """Return (lowest, highest) current position in contracts; ``rows`` are our open orders."""
         low = high = int(position.get('currentQty') or 0)
         stamp = position.get('timestamp') or ''
-        current = {row['orderID']: row for row in rows}
-        for order_id in set(self._counted) - set(current):
-            row = finished(order_id)
-            if row is not None:
-                current[order_id] = row
-            else:
-                del self._counted[order_id]
-        for order_id, row in current.items():
+        for row in rows:
+            self.know(row)
+        resting = {row['orderID'] for row in rows}
+        for order_id, (counted, row) in list(self._known.items()):
+            row = (finished(order_id) if order_id not in resting else None) or row
             traded = row.get('cumQty') or 0
-            if (row.get('timestamp') or '') <= stamp:
-                if is_open(row):
-                    self._counted[order_id] = traded
+            if now > row.get('until', now):
+                del self._known[order_id]
+            elif (row.get('timestamp') or '') > stamp:
+                if row.get('side') == 'Buy':
+                    high += traded - counted
                 else:
-                    self._counted.pop(order_id, None)
-                continue
-            extra = traded - self._counted.setdefault(order_id, 0)
-            if row.get('side') == 'Buy':
-                high += extra
+                    low -= traded - counted
+            elif order_id in resting:
+                self._known[order_id] = traded, row
             else:
-                low -= extra
+                del self._known[order_id]
         return low, high
 
 

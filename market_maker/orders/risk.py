@@ -45,57 +45,45 @@ def cut_to_room(orders, side, allowance, lot):
 
 
 class Working(object):
-    """What works on each side now; tells, step by step, whether the next order may follow.
+    """What works on each side now; tells, step by step, whether the next order may be sent beside it.
 
+    Steps that are on their way may still fail, so what they take away counts as there until the rows say otherwise.
     ``rows`` are resting orders, ``rooms`` the contracts that may work on each side (see ``room``).
     """
 
     def __init__(self, rows, rooms):
         # type: (List[Dict[str, Any]], Dict[str, float]) -> None
         self._rooms = rooms
-        self._leaves = {'Buy': 0, 'Sell': 0}              # side -> contracts at work
-        self._prices = {'Buy': {}, 'Sell': {}}            # type: Dict[str, Dict[Any, float]]   # side -> order -> price
+        self._leaves = {'Buy': 0, 'Sell': 0}   # side -> contracts at work
+        self._best = {'Buy': float('-inf'), 'Sell': float('inf')}
         for row in rows:
             if row.get('side') in self._leaves:
-                self._put(row['side'], row.get('orderID') or row.get('clOrdID'), row.get('price'), leaves(row))
-        self._best = {'Buy': max(self._prices['Buy'].values(), default=float('-inf')),
-                      'Sell': min(self._prices['Sell'].values(), default=float('inf'))}   # or something better
+                self.step(row['side'], row.get('price'), leaves(row))
 
     def refusal(self, side, price, grows_by):
         # type: (str, Optional[float], float) -> str
-        """Return why an order may not be placed or changed to this now, or ''."""
+        """Return why an order may not be placed at (or moved to) this price and grow by so many contracts now, or
+        ''."""
         if grows_by > 0 and self._leaves[side] + grows_by > self._rooms[side]:
             return '{} more contracts beside the {} at work would pass the position limit'.format(
                 grows_by, self._leaves[side])
-        other = 'Sell' if side == 'Buy' else 'Buy'
-        if price is None or not _reaches(side, price, self._best[other]):
-            return ''
-        reached = [theirs for theirs in self._prices[other].values() if _reaches(side, price, theirs)]
-        return 'at {} it would meet our own order at {}'.format(price, reached[0]) if reached else ''
+        other = self._best['Sell' if side == 'Buy' else 'Buy']
+        if price is not None and (price >= other if side == 'Buy' else price <= other):
+            return 'it would meet our own order at {}'.format(other)
+        return ''
 
-    def step(self, side, name, price, grows_by):
-        # type: (str, Any, Optional[float], float) -> None
-        """Note an order as placed or changed."""
-        self._put(side, name, price, grows_by)
+    def step(self, side, price, grows_by):
+        # type: (str, Optional[float], float) -> None
+        """Note an order as placed, or changed."""
+        self._leaves[side] += max(grows_by, 0)
         if price is not None:
             self._best[side] = (max if side == 'Buy' else min)(self._best[side], price)
-
-    def _put(self, side, name, price, grows_by):
-        # type: (str, Any, Optional[float], float) -> None
-        self._leaves[side] += grows_by
-        if price is not None:
-            self._prices[side][name] = price
 
 
 def leaves(row):
     # type: (Dict[str, Any]) -> int
     """Return the contracts of an order that count for a position limit."""
     return 0 if only_reduces(row) else int(row.get('leavesQty') or 0)
-
-
-def _reaches(side, price, other):
-    # type: (str, float, float) -> bool
-    return price >= other if side == 'Buy' else price <= other
 
 
 def inner_first(orders, side):
