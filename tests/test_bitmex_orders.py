@@ -1,7 +1,10 @@
 """Placing, amending and cancelling through BitMEX: what is sent, what comes back, and what is known after trouble."""
 import json
 import logging
+import os
 import random
+import subprocess
+import sys
 import time
 from urllib.parse import parse_qs, urlsplit
 
@@ -471,12 +474,11 @@ def test_other_errors_end_no_process(bot, orders):
 
 def test_uncaught_refusal_is_one_line_and_status_1(tmp_path):
     """The interpreter prints the line and nothing else."""
-    import subprocess
-    import sys
-    script = tmp_path / 'script.py'
-    script.write_text('from market_maker.bitmex import KeyRefused\nraise KeyRefused("the exchange refuses the key")\n')
-    done = subprocess.run([sys.executable, str(script)], stderr=subprocess.PIPE, timeout=60)
-    assert done.returncode == 1 and done.stderr.decode().strip() == 'the exchange refuses the key'
+    script = 'from market_maker.bitmex import KeyRefused; raise KeyRefused("the exchange refuses the key")'
+    environment = dict(os.environ, PYTHONPATH=os.path.dirname(os.path.dirname(os.path.abspath(bitmex.__file__))))
+    process = subprocess.Popen([sys.executable, '-c', script], stderr=subprocess.PIPE, env=environment, cwd=str(tmp_path))
+    printed = process.communicate(timeout=60)[1].decode()
+    assert (process.returncode, printed.strip()) == (1, 'the exchange refuses the key')
 
 
 # Names
