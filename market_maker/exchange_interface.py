@@ -19,7 +19,7 @@ from market_maker.rest.names import is_generated, new_name
 from market_maker.settings import command_line, settings
 from market_maker.utils import constants, log
 from market_maker.utils.errors import (AuthenticationError, ConnectionLost, MarketClosedError, MarketEmptyError,
-                                       MarketMakerError, OrderNotFound, OutcomeUnknown)
+                                       MarketMakerError, OrderNotFound, OutcomeUnknown, SettingsError)
 
 logger = log.under('market_maker')
 
@@ -61,18 +61,24 @@ class ExchangeInterface(object):
         self._given_names = {}    # type: Dict[str, bool]   # clOrdIDs of the strategy's that we sent -> True
         self._fills = commands.FillWatch()
         self._rng = random.SystemRandom()
+        self._warned = set()      # type: Any   # warnings that were given
+        self._counted = None     # type: Any   # (fills, funding) of the account when the results were counted last
         self.is_closing = False  # nothing is placed any more
         self._is_stale = False   # an amend was refused for an order that rests no more: the ladder wants another look
-        self.results.begin(self._wallet(), self._executions())
+        self.results.wallet_before = self._funds().get('walletBalance')
 
     def _connect(self):
         # type: () -> Any
         """Return the connector.  A dry run does without keys where there are none; then there is no account to read."""
         has_keys = bool(settings.API_KEY and settings.API_SECRET) or local.is_local(settings.BASE_URL)
-        return bitmex.BitMEX(settings.BASE_URL, self.symbol, settings.API_KEY, settings.API_SECRET,
-                             orderIDPrefix=settings.ORDERID_PREFIX, shouldWSAuth=has_keys or not self.dry_run,
-                             postOnly=settings.POST_ONLY, timeout=settings.TIMEOUT, local_market=settings.LOCAL_MARKET,
-                             local_seed=settings.LOCAL_SEED, connect_timeout=settings.CONNECT_TIMEOUT)
+        connector = bitmex.BitMEX(settings.BASE_URL, self.symbol, settings.API_KEY, settings.API_SECRET,
+                                  orderIDPrefix=settings.ORDERID_PREFIX, shouldWSAuth=has_keys or not self.dry_run,
+                                  postOnly=settings.POST_ONLY, timeout=settings.TIMEOUT,
+                                  local_market=settings.LOCAL_MARKET, local_seed=settings.LOCAL_SEED,
+                                  connect_timeout=settings.CONNECT_TIMEOUT)
+        connector.ws.health.heartbeat = settings.HEARTBEAT
+        connector.ws.health.stale_after = settings.STALE_AFTER
+        return connector
 
     # The market
 
@@ -86,11 +92,19 @@ class ExchangeInterface(object):
 
     def is_open(self) -> bool:
         """Tell whether the live tables are connected and can be trusted."""
-        return bool(self.bitmex.ws.connected_ok())
+        return self.bitmex.ws.ready() and self.bitmex.ws.reason() is None
+
+    def why_closed(self) -> str:
+        """Return why the live tables cannot be trusted, in words for a log line; '' when they can."""
+        return self.bitmex.ws.reason() or ''
 
     def wait_until_open(self, seconds: float) -> bool:
         """Wait until the live tables have fresh images of everything, ``seconds`` at most; return whether they have."""
-        return bool(self.bitmex.ws.wait_until_ready(seconds))
+        deadline = time.monotonic() + seconds
+        self.bitmex.ws.wait_until_ready(seconds)
+        while not self.is_open() and time.monotonic() < deadline:
+            time.sleep(GLANCE)
+        return self.is_open()
 
     def check_market_open(self) -> None:
         """Raise MarketClosedError unless the instrument trades now."""
@@ -106,11 +120,14 @@ class ExchangeInterface(object):
     # The account
 
     def get_margin(self) -> Dict[str, Any]:
-        """Return the live margin row in satoshi; in a dry run one of the balance DRY_BTC, and availableFunds in XBT."""
+        """Return the live margin row in satoshi (on contracts settled in USDT, the row of that, in millionths).
+
+        In a dry run it is a row of the balance DRY_BTC, with availableFunds in XBT beside it.
+        """
         if not self.dry_run:
-            return self.bitmex.funds()
+            return self._funds()
         balance = int(round(settings.DRY_BTC * constants.XBt_TO_XBT))
-        row = dict.fromkeys(NO_MARGIN, 0)
+        row = dict.fromkeys(NO_MARGIN, 0)  # type: Dict[str, Any]
         row.update(dict.fromkeys(MARGIN, balance))
         row.update(currency='XBt', availableFunds=float(settings.DRY_BTC))
         return row
@@ -131,7 +148,11 @@ class ExchangeInterface(object):
         """Return for each of CONTRACTS its currentQty, futureType, multiplier (for the delta), markPrice and spot."""
         portfolio = {}
         for symbol in settings.CONTRACTS:
-            instrument = self.get_instrument(symbol)
+            try:
+                instrument = self.get_instrument(symbol)
+            except SettingsError as error:
+                self._warn_once('CONTRACTS: {}'.format(error))
+                continue
             mark = instrument.get('markPrice')
             spot = instrument.get('indicativeSettlePrice')
             portfolio[symbol] = {
@@ -163,8 +184,8 @@ class ExchangeInterface(object):
         """
         if self.dry_run:
             return []
-        rows = [row for row in self.bitmex.ws.open_orders('') if self.is_own(row)]
-        return self._commands.overlay(rows, self._finished, time.monotonic())
+        rows = [row for row in self._shown() if self.is_own(row)]
+        return self._commands.overlay(rows, self.bitmex.ws.finished_order, time.monotonic())
 
     def get_highest_buy(self) -> Dict[str, Any]:
         """Return our best bid, or a dict with an impossibly low price."""
@@ -308,7 +329,7 @@ class ExchangeInterface(object):
     def reconcile(self) -> None:
         """Look up what the tables leave open: creates whose answer was lost, and answers that found no echo."""
         now = time.monotonic()
-        names, ids = self._commands.to_look_up(self.bitmex.ws.open_orders(''), now)
+        names, ids = self._commands.to_look_up(self._shown(), now)
         if not names and not ids:
             return
         found = self.bitmex.look_up(names, ids)
@@ -336,7 +357,8 @@ class ExchangeInterface(object):
         """Return for each side the contracts that may work at once without taking the position beyond its limit."""
         if not settings.CHECK_POSITION_LIMITS:
             return {'Buy': float('inf'), 'Sell': float('inf')}
-        low, high = self._fills.bounds(self.get_position(), self.get_orders(), self._finished, time.monotonic())
+        low, high = self._fills.bounds(self.get_position(), self.get_orders(), self.bitmex.ws.finished_order,
+                                        time.monotonic())
         return {'Buy': risk.room('Buy', high, settings.MIN_POSITION, settings.MAX_POSITION),
                 'Sell': risk.room('Sell', low, settings.MIN_POSITION, settings.MAX_POSITION)}
 
@@ -359,12 +381,16 @@ class ExchangeInterface(object):
 
     def tally(self) -> Results:
         """Return what this run has done so far, with the newest executions counted."""
-        self.results.count(self._executions(), self.is_own)
+        heard = self.bitmex.ws.executions
+        news = heard.fills, sum(heard.funding.values())
+        if news != self._counted:
+            self._counted = news
+            self.results.count(heard.rows(), self.is_own)
         return self.results
 
     def realised(self) -> int:
         """Return by how much the wallet has changed in this run, in minor units: profits less fees and funding."""
-        wallet = self._wallet()
+        wallet = self._funds().get('walletBalance')
         return 0 if wallet is None or self.results.wallet_before is None else wallet - self.results.wallet_before
 
     # Inside
@@ -391,6 +417,12 @@ class ExchangeInterface(object):
                 self._commands.answered(row, time.monotonic())
                 self._fills.know(row)
         return rows
+
+    def _warn_once(self, words):
+        # type: (str) -> None
+        if words not in self._warned:
+            self._warned.add(words)
+            logger.warning('%s', words)
 
     def _note_gone(self, order_id):
         # type: (Optional[str]) -> None
@@ -424,28 +456,24 @@ class ExchangeInterface(object):
         # type: (str) -> List[Dict[str, Any]]
         return [order for order in self.get_orders() if order.get('side') == side and order.get('price') is not None]
 
-    def _finished(self, order_id):
-        # type: (str) -> Optional[Dict[str, Any]]
-        """Return the last state of an order that left the tables, or None."""
-        return self.bitmex.ws.finished_order(order_id)
-
-    def _executions(self):
+    def _shown(self):
         # type: () -> List[Dict[str, Any]]
-        return list(self.bitmex.ws.data.get('execution') or ())
+        """Return the open orders in the tables, anybody's and also those without a quantity."""
+        return [row for row in self.bitmex.ws.data.get('order', ()) if row.get('leavesQty') != 0]
 
-    def _wallet(self):
-        # type: () -> Optional[int]
-        """Return the wallet balance in minor units, or None where there is no account to read."""
+    def _funds(self):
+        # type: () -> Dict[str, Any]
+        """Return the margin row of our contract's settlement currency; an empty one without an account."""
         try:
-            return self.bitmex.funds().get('walletBalance')
-        except (AttributeError, KeyError, IndexError, TypeError):
-            return None
+            return self.bitmex.ws.funds(self.get_instrument().get('settlCurrency') or 'XBt')
+        except KeyError:
+            return {}
 
     def _wait_for_echo(self, order_ids, seconds):
         # type: (Any, float) -> None
         """Wait until the tables no longer show these orders, ``seconds`` at most."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if not any(row['orderID'] in order_ids for row in self.bitmex.ws.open_orders('')):
+            if not any(row['orderID'] in order_ids for row in self._shown()):
                 return
             time.sleep(GLANCE)

@@ -24,7 +24,7 @@ from typing import Any, Dict, List, Optional, Tuple  # noqa: F401
 import requests  # noqa: F401
 
 # Strategies star-import this module and use whatever it has always brought along, needed here or not.
-from market_maker import bitmex  # noqa: F401
+from market_maker import bitmex
 from market_maker.contracts import cost, kind, margin, settle_scale
 from market_maker.exchange_interface import ExchangeInterface
 from market_maker.orders import converge, levels, risk
@@ -104,13 +104,14 @@ class OrderManager(object):
         self.running_qty = self.exchange.get_delta()
         self.start_XBt = balance['marginBalance']
         decimals = self.exchange.get_instrument()['tickLog']
-        logger.info('Current XBT Balance: %.6f', XBt_to_XBT(self.start_XBt))
+        currency = balance.get('currency') or 'XBt'
+        logger.info('Current %s Balance: %.6f', currency.upper(), self.start_XBt / float(settle_scale(currency)))
         logger.info('Current Contract Position: %d', self.running_qty)
         if settings.CHECK_POSITION_LIMITS:
             logger.info('Position limits: %d/%d', settings.MIN_POSITION, settings.MAX_POSITION)
-        if position['currentQty']:
-            logger.info('Avg Cost Price: %.*f', decimals, float(position['avgCostPrice'] or 0))
-            logger.info('Avg Entry Price: %.*f', decimals, float(position['avgEntryPrice'] or 0))
+        if position.get('currentQty'):
+            logger.info('Avg Cost Price: %.*f', decimals, float(position.get('avgCostPrice') or 0))
+            logger.info('Avg Entry Price: %.*f', decimals, float(position.get('avgEntryPrice') or 0))
         logger.info('Contracts Traded This Run: %d', self.running_qty - self.starting_qty)
         logger.info('Total Contract Delta: %.4f XBT', self.exchange.calc_delta()['spot'])
 
@@ -206,7 +207,7 @@ class OrderManager(object):
         given up."""
         if self.exchange.is_open():
             return True
-        self._mm_pull('the connection to the live data is lost')
+        self._mm_pull(self.exchange.why_closed() or 'the connection to the live data is lost')
         deadline = time.monotonic() + RECONNECT_TIMEOUT
         while time.monotonic() < deadline:
             if self.exchange.wait_until_open(STEP):
@@ -264,6 +265,7 @@ class OrderManager(object):
         # type: () -> None
         """Look, report and place; again at once when an amend came too late, for the ladder then has a hole."""
         self.exchange.reconcile()
+        self.exchange.tally()
         self.sanity_check()
         if not self._mm_is_quiet:
             self.print_status()
@@ -585,6 +587,8 @@ class OrderManager(object):
         except SystemExit:
             if self._mm_signals or isinstance(reason, KeyboardInterrupt):
                 raise
+        if isinstance(reason, errors.AuthenticationError) and not isinstance(reason, SystemExit):
+            raise bitmex.KeyRefused(str(reason))   # one line and an exit status, instead of a traceback, for scripts
         raise reason
 
     def _mm_cancel_everything(self):

@@ -12,6 +12,8 @@ from market_maker import exchange_interface
 from market_maker.bitmex import OrderRows
 from market_maker.market_maker import OrderManager, log, settings
 from market_maker.utils.errors import APIError
+from market_maker.ws.executions import Executions
+from market_maker.ws.health import Health
 
 INSTRUMENT = {
     'symbol': 'XBTUSD', 'state': 'Open', 'tickSize': 0.5, 'tickLog': 1, 'lotSize': 100, 'settlCurrency': 'XBt',
@@ -28,19 +30,24 @@ class FakeSocket(object):
 
     def __init__(self, bitmex):
         self.bitmex = bitmex
-        self.data = {'order': [], 'execution': []}
+        self.data = {'order': []}
         self.finished = {}
         self.connected = True
         self.changed = threading.Event()
+        self.executions = Executions()
+        self.health = Health('XBTUSD', 5.0, 15.0)
 
-    def open_orders(self, prefix):
-        return [row for row in self.data['order'] if str(row.get('clOrdID', '')).startswith(prefix)]
+    def funds(self, currency):
+        return self.bitmex.margin
 
     def finished_order(self, order_id):
         return self.finished.get(order_id)
 
-    def connected_ok(self):
+    def ready(self):
         return self.connected
+
+    def reason(self):
+        return None if self.connected else 'no live data'
 
     def wait_until_ready(self, seconds):
         return self.connected
@@ -79,9 +86,6 @@ class FakeBitMEX(object):
 
     def position(self, symbol=None):
         return self.position_row
-
-    def funds(self):
-        return self.margin
 
     def http_open_orders(self):
         self.requests.append(('GET', 'open'))
@@ -149,9 +153,9 @@ class FakeBitMEX(object):
         row['cumQty'] += size
         row['ordStatus'] = 'PartiallyFilled' if row['leavesQty'] else 'Filled'
         row['timestamp'] = self.now()
-        self.ws.data['execution'].append({
+        self.ws.executions.add([{
             'execID': 'exec-{}'.format(next(self._numbers)), 'execType': 'Trade', 'orderID': row['orderID'],
-            'clOrdID': row['clOrdID'], 'side': row['side'], 'lastQty': size, 'lastPx': row['price'], 'execComm': 5})
+            'clOrdID': row['clOrdID'], 'side': row['side'], 'lastQty': size, 'lastPx': row['price'], 'execComm': 5}])
         if moves_position:
             self.move_position(size if row['side'] == 'Buy' else -size, row['price'])
         if shows:

@@ -473,7 +473,7 @@ def test_results_count_each_execution_once(monkeypatch):
     bitmex.fill(rows[-1], 20)
     foreign = bitmex.place('by-hand')
     bitmex.fill(foreign, 100)
-    bitmex.ws.data['execution'].append({'execID': 'f', 'execType': 'Funding', 'execComm': 7})
+    bitmex.ws.executions.add([{'execID': 'f', 'execType': 'Funding', 'execComm': 7}])
 
     manager.exchange.tally()
     results = manager.exchange.tally()

@@ -4,7 +4,7 @@ from __future__ import absolute_import
 from collections import OrderedDict
 from typing import Any, Callable, Dict, List, Optional  # noqa: F401
 
-REMEMBERED = 2000   # executions whose names are kept, so that none is counted twice; the tables keep 200
+REMEMBERED = 2000   # executions whose names are kept, so that none is counted twice; the feed keeps 1,000
 
 
 class Results(object):
@@ -16,15 +16,8 @@ class Results(object):
         self.created = self.amended = self.cancelled = 0   # orders
         self.fills = self.bought = self.sold = 0           # executions of our own orders; contracts
         self.fees = self.funding = 0                       # minor units
-        self.wallet_before = None                          # type: Optional[int]
+        self.wallet_before = None                          # type: Optional[int]   # minor units, when the run began
         self._seen = OrderedDict()                         # type: Dict[str, bool]   # execID -> True
-
-    def begin(self, wallet, executions):
-        # type: (Optional[int], List[Dict[str, Any]]) -> None
-        """Note where the run begins; executions that are there already belong to an earlier one."""
-        self.wallet_before = wallet
-        for row in executions:
-            self._is_new(row)
 
     def count(self, executions, is_own):
         # type: (List[Dict[str, Any]], Callable[[Dict[str, Any]], bool]) -> None
