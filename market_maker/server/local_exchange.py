@@ -25,6 +25,7 @@ from market_maker.server import accounts, rest
 from market_maker.server.limits import Limits
 from market_maker.server.realtime import Hub, Realtime
 from market_maker.simulator import instruments, market
+from market_maker.simulator.account import DEFAULT_BALANCES
 from market_maker.simulator.api import Api
 from market_maker.simulator.exchange import Exchange, Refusal
 from market_maker.simulator.timestamps import iso
@@ -228,8 +229,10 @@ class LocalExchange(object):
             self.advance()
             account = accounts.open_account(self.exchange, description)
             self.hub.flush()
-        elif not hmac.compare_digest(account.secret.encode('utf-8'), description['secret'].encode('utf-8')):
-            raise Refusal(409, 'This key is in use with another secret.')
+        else:
+            known = next(key.secret for key in account.keys if key.key == description['key'])
+            if not hmac.compare_digest(known.encode('utf-8'), description['secret'].encode('utf-8')):
+                raise Refusal(409, 'This key is in use with another secret.')
         return rest.answered(200, {'key': description['key'], 'account': account.id}, {})
 
 
@@ -275,6 +278,9 @@ def assemble(kind: str = 'simulated', symbols: Sequence[str] = (), seed: Optiona
         pace = Pace(clock, start, speed)
         listed = instruments.catalogue(start, chosen)
         exchange = Exchange(listed, pace.start, random.Random('exchange {}'.format(seed)), fees=fees)
+        for currency, _ in DEFAULT_BALANCES:
+            # An account holds money in every currency, whether or not a listed contract settles in it.
+            exchange.deposited.setdefault(currency, 0)
         for description in people:
             accounts.open_account(exchange, description)
     except (ValueError, OSError, EOFError) as error:

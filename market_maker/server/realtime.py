@@ -319,7 +319,7 @@ class Hub(object):
 
     def authenticate(self, key: Any, expires: Any, signature: Any, address: str) -> Any:
         """Return the account whose key signed ``GET/realtime`` until ``expires``; raise Refusal."""
-        return self._api.authenticate_ws(key, expires, signature, self._wall())
+        return self._api.authenticate_ws(key, expires, signature, self._wall(), address)
 
     def _cancel_all_after(self, session: Session, request: Dict[str, Any], arguments: List[Any], now: float) -> None:
         if session.account is None:

@@ -82,7 +82,7 @@ class Rest(object):
 
     def _account_of(self, verb: str, target: str, headers: Any, text: str, address: str) -> Any:
         """Return the account that the headers sign for, or None for an unsigned request; raise Refusal."""
-        return self._api.authenticate(verb, target, headers, text, self._wall())
+        return self._api.authenticate(verb, target, headers, text, self._wall(), address)
 
     def _carry_out(self, verb: str, path: str, query: Dict[str, Any], body: Dict[str, Any], account: Any,
                    headers: Dict[str, str]) -> Answer:
