@@ -32,10 +32,9 @@ from market_maker.rest import retry
 from market_maker.rest.client import Client
 from market_maker.rest.names import checked_prefix, new_name
 from market_maker.rest.transport import Transport
-from market_maker.utils.constants import CLOSING_DATE, LOCAL_BASE_URL
 from market_maker.utils.errors import (APIError, AuthenticationError, ConnectionLost, MarketMakerError, OrderRejected,
                                        OutcomeUnknown, Overloaded, RateLimited)
-from market_maker.ws.ws_thread import BitMEXWebsocket
+from market_maker.ws.ws_thread import CLOSED, BitMEXWebsocket, is_bitmex
 
 logger = logging.getLogger('root')
 
@@ -88,6 +87,7 @@ class BitMEX(object):
                  timeout: float = 7, local_market: str = 'simulated', local_seed: Optional[int] = None,
                  transport: Any = None, ws: Any = None, clock: Any = None, rng: Any = None,
                  stop: Optional[threading.Event] = None, connect_timeout: float = 30) -> None:
+        self.orderIDPrefix = checked_prefix(orderIDPrefix)
         if transport is None and local.is_local(base_url):
             try:
                 apiKey, apiSecret = local.ensure(base_url, apiKey or '', apiSecret or '', market=local_market,
@@ -98,18 +98,18 @@ class BitMEX(object):
         self.symbol = symbol
         self.apiKey = apiKey
         self.apiSecret = apiSecret
-        self.orderIDPrefix = checked_prefix(orderIDPrefix)
         self.postOnly = postOnly
         self.timeout = timeout
-        self._rng = rng or random.SystemRandom()
+        self._rng = random.SystemRandom() if rng is None else rng
         self._unsure = set()  # type: set   # clOrdIDs that were sent and whose fate is still unknown
-        self._way_out = way_out(base_url)
-        self._transport = transport or Transport(base_url, apiKey, apiSecret)
+        self._way_out = CLOSED if is_bitmex(base_url) else ''
+        self._transport = Transport(base_url, apiKey, apiSecret) if transport is None else transport
         parts = urlsplit(base_url)
         where = '{}://{}'.format(parts.scheme, parts.netloc.rpartition('@')[2])
         self._client = Client(self._transport, where, self._way_out, apiKey[:4] + '...' if apiKey else '', clock,
                               self._rng, stop, report, timeout)
         self.ws = self._connected(shouldWSAuth, clock, connect_timeout) if ws is None else ws
+        self._client.skew = getattr(self.ws, 'clock_offset', 0.0)   # what the login has learned about our clock
 
     def exit(self) -> None:
         """Close the live tables and every connection; may be called twice."""
@@ -413,15 +413,6 @@ class BitMEX(object):
 def report(level: int, text: str, *args: Any) -> None:
     """Write a log line of REST; here, so that it carries this module's name."""
     logger.log(level, text, *args)
-
-
-def way_out(base_url: str) -> str:
-    """Return what to do when that address does not answer, or '' where we have no advice."""
-    host = (urlsplit(base_url).hostname or '').lower()
-    if host == 'bitmex.com' or host.endswith('.bitmex.com'):
-        return ('BitMEX and its testnet closed on {}; set BASE_URL = "{}" for the local exchange, or run with --local'
-                .format(CLOSING_DATE, LOCAL_BASE_URL))
-    return ''
 
 
 def amendment(order: Dict[str, Any]) -> Dict[str, Any]:

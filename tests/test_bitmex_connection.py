@@ -272,11 +272,13 @@ def test_closed_exchange_is_told_over_rest_too(monkeypatch):
                                         'BitMEX and its testnet closed')
 
 
-@pytest.mark.parametrize('url',
-                         ['https://exchange.test/api/v1/', 'https://notbitmex.com/', 'https://bitmex.com.example/'])
-def test_other_hosts_get_no_such_advice(url):
+def test_other_hosts_get_no_such_advice(tables):
     """Only the closed exchange's own hosts do."""
-    assert bitmex.way_out(url) == ''
+    for url in ('https://exchange.test/api/v1/', 'https://notbitmex.com/', 'https://bitmex.com.example/'):
+        tables.failure = ConnectionLost('cannot reach it')
+        with pytest.raises(ConnectionLost) as caught:
+            bitmex.BitMEX(url, 'XBTUSD', KEY, SECRET)
+        assert str(caught.value) == 'cannot reach it'
 
 
 def test_bad_address_is_refused_at_the_door(tables):
