@@ -27,17 +27,17 @@ THREADS = 4
 SERVER = r'''
 import hashlib, hmac, json, socket, sys, threading
 secret = sys.argv[1].encode()
-row = {"account": 273093, "clOrdID": "mm_bitmex_1a/oemUeQ4CAJZgP3fjHsA", "cumQty": 0, "currency": "USD", "leavesQty": 100,
-       "ordStatus": "New", "ordType": "Limit", "orderID": "07bb442e-5362-4a01-bd9a-664a1da3d646", "orderQty": 100,
-       "price": 5000.5, "settlCurrency": "XBt", "side": "Buy", "strategy": "OneWay", "symbol": "XBTUSD",
+row = {"account": 273093, "clOrdID": "mm_bitmex_1a/oemUeQ4CAJZgP3fjHsA", "cumQty": 0, "currency": "USD",
+       "leavesQty": 100, "ordStatus": "New", "ordType": "Limit", "orderID": "07bb442e-5362-4a01-bd9a-664a1da3d646",
+       "orderQty": 100, "price": 5000.5, "settlCurrency": "XBt", "side": "Buy", "symbol": "XBTUSD",
        "text": "Submitted via API.", "timeInForce": "GoodTillCancel", "timestamp": "2025-11-14T07:03:58.114Z",
        "transactTime": "2025-11-14T07:03:58.113Z", "workingIndicator": True}
 body = json.dumps(row, separators=(',', ':')).encode()
 ANSWER = ('HTTP/1.1 200 OK\r\nDate: Thu, 29 Nov 2018 05:03:17 GMT\r\nContent-Type: application/json; charset=utf-8\r\n'
           'Content-Length: {}\r\nConnection: keep-alive\r\nx-ratelimit-limit: 120\r\nx-ratelimit-remaining: 119\r\n'
           'x-ratelimit-reset: 1543467798\r\nx-ratelimit-remaining-1s: 9\r\nX-Powered-By: Profit\r\n'
-          'ETag: W/"e70-lk+8+WqhVHx+EMdVW/pE7bu7zXY"\r\nStrict-Transport-Security: max-age=31536000; includeSubDomains\r\n'
-          '\r\n').format(len(body)).encode() + body
+          'ETag: W/"e70-lk+8+WqhVHx+EMdVW/pE7bu7zXY"\r\n'
+          'Strict-Transport-Security: max-age=31536000; includeSubDomains\r\n\r\n').format(len(body)).encode() + body
 seen = []
 
 def serve(sock):
@@ -120,8 +120,8 @@ else:
                            'clOrdID': 'mm_bitmex_' + base64.b64encode(uuid.uuid4().bytes).decode().rstrip('=')})
         expires = str(int(time.time()) + 5)
         signature = hmac.new(secret.encode(), ('POST' + path + expires + body).encode(), hashlib.sha256).hexdigest()
-        connection.request('POST', path, body, {'Content-Type': 'application/json', 'api-key': key, 'api-expires': expires,
-                                                'api-signature': signature})
+        connection.request('POST', path, body, {'Content-Type': 'application/json', 'api-key': key,
+                                                'api-expires': expires, 'api-signature': signature})
         return json.loads(connection.getresponse().read())
 
 def run(count):
@@ -152,8 +152,8 @@ class Process(object):
     """A child that answers each line with a line."""
 
     def __init__(self, python, program, *args, **options):
-        self.child = subprocess.Popen([python, '-c', program] + list(args), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                      universal_newlines=True, **options)
+        self.child = subprocess.Popen([python, '-c', program] + list(args), stdin=subprocess.PIPE,
+                                      stdout=subprocess.PIPE, universal_newlines=True, **options)
 
     def read(self):
         line = self.child.stdout.readline()
@@ -188,7 +188,7 @@ def measure(baseline, rounds, orders):
         workers.append((name, Process(python, WORKER, url, KEY, SECRET, name, env=environment, cwd=folder)))
     figures = {name: {'one': [], 'four': []} for name, _ in workers}
     try:
-        for name, worker in workers:
+        for _, worker in workers:
             while worker.read() != 'ready':   # the classic one prints lines of its own at import
                 continue
             server.ask('count')

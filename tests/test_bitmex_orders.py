@@ -476,7 +476,8 @@ def test_uncaught_refusal_is_one_line_and_status_1(tmp_path):
     """The interpreter prints the line and nothing else."""
     script = 'from market_maker.bitmex import KeyRefused; raise KeyRefused("the exchange refuses the key")'
     environment = dict(os.environ, PYTHONPATH=os.path.dirname(os.path.dirname(os.path.abspath(bitmex.__file__))))
-    process = subprocess.Popen([sys.executable, '-c', script], stderr=subprocess.PIPE, env=environment, cwd=str(tmp_path))
+    process = subprocess.Popen([sys.executable, '-c', script], stderr=subprocess.PIPE, env=environment,
+                               cwd=str(tmp_path))
     printed = process.communicate(timeout=60)[1].decode()
     assert (process.returncode, printed.strip()) == (1, 'the exchange refuses the key')
 
