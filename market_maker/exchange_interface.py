@@ -10,7 +10,7 @@ from __future__ import absolute_import
 
 import random
 import time
-from typing import Any, Dict, List, Optional, Tuple  # noqa: F401
+from typing import Any, Dict, Iterable, List, Optional, Tuple  # noqa: F401
 
 from market_maker import bitmex, contracts, local
 from market_maker.orders import commands, converge, risk
@@ -18,7 +18,7 @@ from market_maker.orders.results import Results
 from market_maker.rest.names import is_generated, new_name
 from market_maker.settings import command_line, settings
 from market_maker.utils import constants, log
-from market_maker.utils.errors import (AuthenticationError, ConnectionLost, MarketClosedError, MarketEmptyError,
+from market_maker.utils.errors import (AuthenticationError, MarketClosedError, MarketEmptyError,
                                        MarketMakerError, OrderNotFound, OutcomeUnknown, SettingsError)
 
 logger = log.under('market_maker')
@@ -42,6 +42,10 @@ FAREWELL = 10.0  # seconds that cancel_everything keeps trying
 LOST_FOR = 1.0   # seconds after which a create that was cut off at the end of a run is taken for never carried out
 PAUSE = 0.25     # seconds between two questions to the exchange
 GLANCE = 0.01    # seconds between two looks at the tables
+
+
+class Reserved(dict):
+    """An order with a name under which it is known to be on its way."""
 
 
 class ExchangeInterface(object):
@@ -215,8 +219,11 @@ class ExchangeInterface(object):
         if self.dry_run:
             return orders
         if self.is_closing:
-            raise ConnectionLost('the bot is shutting down and places nothing any more')
-        named = [self._named(order) for order in orders]
+            self._warn_once('The bot is shutting down and places nothing any more.')
+            return []
+        named = [order if isinstance(order, Reserved) else self.reserve(order) for order in orders]
+        for order in named:
+            self._commands.sent(order['clOrdID'], time.monotonic())
         try:
             rows = self._note(self.bitmex.create_orders(named))
         except BaseException:   # a stop, a refused key: whether they were sent is for cancel_everything to find out
@@ -344,6 +351,27 @@ class ExchangeInterface(object):
             if order_id not in known:
                 self._commands.gone(order_id, now)
 
+    def reserve(self, order: Dict[str, Any]) -> 'Reserved':
+        """Note that an order is about to be created, and return what to hand to ``create_orders`` (or ``release``).
+
+        From now on ``in_flight`` has it.  A name and the symbol are written into the dict where it has none.
+        """
+        name = order.get('clOrdID')
+        if not name or isinstance(name, bitmex.GivenName):
+            name = new_name(self.bitmex.orderIDPrefix, self._rng)
+            order['clOrdID'] = bitmex.GivenName(name)
+        elif not is_generated(name, self.bitmex.orderIDPrefix):
+            self._given_names[str(name)] = True
+        order.setdefault('symbol', self.symbol)
+        reserved = Reserved(order, clOrdID=str(name))
+        self._commands.reserve(str(name), reserved)
+        return reserved
+
+    def release(self, orders: Iterable['Reserved']) -> None:
+        """Give up the places of orders that were reserved and are not sent."""
+        for order in orders:
+            self._commands.refused(order['clOrdID'])
+
     def in_flight(self) -> List[Dict[str, Any]]:
         """Return the creates that have no answer yet, as rows without orderID."""
         return self._commands.in_flight()
@@ -394,20 +422,6 @@ class ExchangeInterface(object):
         return 0 if wallet is None or self.results.wallet_before is None else wallet - self.results.wallet_before
 
     # Inside
-
-    def _named(self, order):
-        # type: (Dict[str, Any]) -> Dict[str, Any]
-        """Note an order as sent and return a copy of it with a name, which is written into the caller's dict too."""
-        name = order.get('clOrdID')
-        if not name or isinstance(name, bitmex.GivenName):
-            name = new_name(self.bitmex.orderIDPrefix, self._rng)
-            order['clOrdID'] = bitmex.GivenName(name)
-        elif not is_generated(name, self.bitmex.orderIDPrefix):
-            self._given_names[str(name)] = True
-        order.setdefault('symbol', self.symbol)
-        sent = dict(order, clOrdID=str(name))
-        self._commands.sent(str(name), sent, time.monotonic())
-        return sent
 
     def _note(self, rows):
         # type: (Any) -> Any

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 import traceback
+from collections import namedtuple
 from datetime import datetime
 from os.path import getmtime
 from time import sleep  # noqa: F401
@@ -41,6 +42,9 @@ RECONNECT_TIMEOUT = 300.0   # seconds that check_connection waits for the live t
 STEP = 1.0            # seconds between two looks of a waiting loop
 MARKET_ERRORS = (errors.MarketClosedError, errors.MarketEmptyError, errors.SanityCheckError)
 PASSING_ERRORS = (errors.ConnectionLost, errors.OutcomeUnknown, errors.RateLimited, errors.Overloaded)
+
+Create = namedtuple('Create', 'level order')
+Create.__doc__ = """An order of a plan to create, and its level: side and rank, 0 the innermost."""
 
 
 class Stopped(KeyboardInterrupt, SystemExit):
@@ -185,13 +189,21 @@ class OrderManager(object):
         differ in price by no more than RELIST_INTERVAL and not in size stay.  With CHECK_POSITION_LIMITS on, sizes are
         cut to what the limits leave. The lists and dicts remain the caller's own and are not changed.
         """
+        if self.exchange.is_closing:
+            return
         rooms = self.exchange.rooms()
         wanted = self._mm_within_limits(buy_orders, 'Buy', rooms) + self._mm_within_limits(sell_orders, 'Sell', rooms)
-        resting = self.exchange.get_orders()
-        plan = converge.plan(resting + self.exchange.in_flight(), wanted, settings.RELIST_INTERVAL or 0)
-        self._mm_cancel(plan.cancel)
-        self._mm_amend(plan.amend, {order['orderID']: order for order in resting})
-        self._mm_create(plan.create, wanted)
+        ranks = _levels(wanted)
+        with self._mm_planning:   # from the look to the reservation nothing is sent, logged or asked of the strategy
+            resting = self.exchange.get_orders()
+            plan = converge.plan(resting + self.exchange.in_flight(), wanted, settings.RELIST_INTERVAL or 0)
+            creates = [Create(ranks[id(order)], self._mm_reserve(order)) for order in plan.create]
+        try:
+            self._mm_cancel(plan.cancel)
+            self._mm_amend(plan.amend, {order['orderID']: order for order in resting}, creates)
+            creates = self._mm_create(creates)
+        finally:
+            self.exchange.release(create.order for create in creates if not settings.DRY_RUN)
 
     # The run
 
@@ -393,14 +405,14 @@ class OrderManager(object):
             logger.info('%s', self.exchange.describe(order))
         self.exchange.cancel_orders(orders)
 
-    def _mm_amend(self, changes, resting):
-        # type: (List[Dict[str, Any]], Dict[str, Dict[str, Any]]) -> None
+    def _mm_amend(self, changes, resting, creates):
+        # type: (List[Dict[str, Any]], Dict[str, Dict[str, Any]], List[Create]) -> None
         """Send the amends of a plan, in as many rounds as it takes: one that has to wait for another goes into the
         next."""
         now = time.monotonic()
         changes = [change for change in changes if not self._mm_patience.must_wait(change['orderID'], now)]
         while changes:
-            working = self._mm_working()
+            working = self._mm_working(creates)
             faults = [self._mm_fault_of_amend(change, resting[change['orderID']], working) for change in changes]
             ready = [change for change, fault in zip(changes, faults) if not fault]
             if not ready:
@@ -442,31 +454,33 @@ class OrderManager(object):
             return words
         return '{} ({:+.{}f})'.format(words, wanted['price'] - order['price'], self.exchange.tick_log())
 
-    def _mm_create(self, orders, wanted):
-        # type: (List[Dict[str, Any]], List[Dict[str, Any]]) -> None
-        """Create what a plan misses, but for levels that were refused a short while ago."""
-        if not orders:
-            return
-        levels_of = _levels(wanted)
-        now = time.monotonic()
-        working = self._mm_working()
-        allowed, held = [], []   # type: List[Dict[str, Any]], List[str]
-        for order in orders:
-            fault = self._mm_fault(order, levels_of[id(order)], working, now)
-            if fault:
-                held.append('{}: {}'.format(self.exchange.describe(order), fault))
-            else:
-                allowed.append(order)
-        for line in held:
-            logger.info('Not creating %s.', line)
-        if allowed:
-            self._mm_send_creates(allowed, levels_of)
+    def _mm_reserve(self, order):
+        # type: (Dict[str, Any]) -> Dict[str, Any]
+        """Return a copy of an order to create that holds its place from now on; the strategy's own dict stays as it
+        is."""
+        return dict(order) if settings.DRY_RUN else self.exchange.reserve(dict(order))
 
-    def _mm_fault(self, order, level, working, now):
-        # type: (Dict[str, Any], Any, risk.Working, float) -> str
+    def _mm_create(self, creates):
+        # type: (List[Create]) -> List[Create]
+        """Send the creates of a plan, but for levels that were refused a short while ago; return those not sent."""
+        now = time.monotonic()
+        working = self._mm_working(creates)
+        allowed, held = [], []   # type: List[Create], List[Create]
+        for create in creates:
+            fault = self._mm_fault_of_create(create, working, now)
+            if fault:
+                logger.info('Not creating %s: %s.', self.exchange.describe(create.order), fault)
+            (held if fault else allowed).append(create)
+        if allowed:
+            self._mm_send_creates(allowed)
+        return held
+
+    def _mm_fault_of_create(self, create, working, now):
+        # type: (Create, risk.Working, float) -> str
         """Return why an order is not created now, or '' and count it as placed."""
-        if self._mm_patience.must_wait(level, now):
-            return 'waiting after {}'.format(self._mm_reasons.get(level, 'a refusal'))
+        if self._mm_patience.must_wait(create.level, now):
+            return 'waiting after {}'.format(self._mm_reasons.get(create.level, 'a refusal'))
+        order = create.order
         size = 0 if risk.only_reduces(order) else converge.quantity(order) or 0
         price = order.get('price') if converge.kind(order) == 'Limit' else None   # a stop may stand on the other side
         fault = working.refusal(order['side'], price, size)
@@ -474,24 +488,22 @@ class OrderManager(object):
             working.step(order['side'], price, size)
         return fault
 
-    def _mm_send_creates(self, orders, levels_of):
-        # type: (List[Dict[str, Any]], Dict[int, Any]) -> None
-        logger.info('Creating %d orders:', len(orders))
+    def _mm_send_creates(self, creates):
+        # type: (List[Create]) -> None
+        logger.info('Creating %d orders:', len(creates))
         for side in ('Sell', 'Buy'):
-            for order in orders:
-                if order['side'] == side:
-                    logger.info('%s', self.exchange.describe(order))
+            for create in creates:
+                if create.order['side'] == side:
+                    logger.info('%s', self.exchange.describe(create.order))
+        orders = [create.order for create in creates]
         if settings.DRY_RUN:
             self._mm_report_cost(orders)
-        copies = [dict(order) for order in orders]   # the connector writes names into what it sends
-        by_copy = {id(copy): levels_of[id(order)] for copy, order in zip(copies, orders)}
-        by_name = {}   # type: Dict[Any, Any]
-        answer = self.exchange.create_orders(copies)
-        for copy in copies:
-            by_name[copy.get('clOrdID')] = by_copy[id(copy)]
-            self._mm_patience.served(by_copy[id(copy)])
+        answer = self.exchange.create_orders(orders)
+        levels_of = {create.order.get('clOrdID'): create.level for create in creates}
+        for create in creates:
+            self._mm_patience.served(create.level)
         for order, error in getattr(answer, 'errors', ()):
-            level = by_name.get(order.get('clOrdID'))
+            level = levels_of.get(order.get('clOrdID'))
             self._mm_reasons[level] = str(error)
             self._mm_patience.refused(level, time.monotonic())
 
@@ -513,9 +525,12 @@ class OrderManager(object):
             gap = min(asks) - max(bids)
             logger.info('Dry run: spread %.*f (%.2f %%).', self.exchange.tick_log(), gap, 100.0 * gap / max(bids))
 
-    def _mm_working(self):
-        # type: () -> risk.Working
-        return risk.Working(self.exchange.get_orders() + self.exchange.in_flight(), self.exchange.rooms())
+    def _mm_working(self, creates):
+        # type: (List[Create]) -> risk.Working
+        """Return what works now; our own reservations of this pass do not yet."""
+        ours = {create.order.get('clOrdID') for create in creates}
+        flying = [order for order in self.exchange.in_flight() if order['clOrdID'] not in ours]
+        return risk.Working(self.exchange.get_orders() + flying, self.exchange.rooms())
 
     # The beginning and the end
 
@@ -525,6 +540,7 @@ class OrderManager(object):
         self._mm_patience = Patience()
         self._mm_reasons = {}   # type: Dict[Any, str]      # level -> why it was refused
         self._mm_sizes = {}     # type: Dict[int, int]      # index of a level -> its random size
+        self._mm_planning = threading.Lock()   # one thread at a time decides what is missing
         self._mm_end = threading.Lock()   # taken for good by the one call of exit() that does the work
         self._mm_be_ready_to_stop()
         watched = [path for path in settings.WATCHED_FILES or () if os.path.exists(path)]

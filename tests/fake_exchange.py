@@ -218,7 +218,8 @@ class FakeBitMEX(object):
         return dict(self.place(order['clOrdID'], order['side'], order.get('price'), order.get('orderQty'), **more))
 
     def _amend(self, change):
-        row = self.rows[change['orderID']]
+        row = next(row for row in self.rows.values()
+                   if change.get('orderID', change.get('clOrdID')) in (row['orderID'], row['clOrdID']))
         if not row['leavesQty']:
             raise APIError('refused', status=400, message='Invalid ordStatus: ' + row['ordStatus'])
         row['price'] = change.get('price', row['price'])

@@ -18,7 +18,7 @@ UNKNOWN_FOR = 60.0    # seconds for which a create of unknown fate may still tur
 Answer = namedtuple('Answer', 'row at')
 Answer.__doc__ = """An order row that a command was answered with, and when it came."""
 Flight = namedtuple('Flight', 'order at unknown')
-Flight.__doc__ = """A create on its way: the order as a row without orderID, when it was sent, whether its answer was
+Flight.__doc__ = """A create on its way: a row without orderID, when it was sent (None: not yet), whether its answer was
 lost."""
 
 
@@ -33,12 +33,17 @@ class Commands(object):
         self._answers = {}   # type: Dict[str, Answer]   # orderID -> the newest answer about it
         self._flights = {}   # type: Dict[str, Flight]   # clOrdID -> create without an answer
 
-    def sent(self, clOrdID, order, now):
-        # type: (str, Dict[str, Any], float) -> None
-        """Note a create before it goes out."""
+    def reserve(self, clOrdID, order):
+        # type: (str, Dict[str, Any]) -> None
+        """Note a create that is about to be sent: from now on it holds its place in the ladder."""
         size = abs(int(order.get('orderQty') or 0))
         row = dict(order, clOrdID=clOrdID, orderQty=size, leavesQty=size, cumQty=0)
-        self._flights[clOrdID] = Flight(row, now, False)
+        self._flights[clOrdID] = Flight(row, None, False)
+
+    def sent(self, clOrdID, now):
+        # type: (str, float) -> None
+        """Note that a reserved create goes out now."""
+        self._flights[clOrdID] = self._flights[clOrdID]._replace(at=now)
 
     def answered(self, row, now):
         # type: (Dict[str, Any], float) -> None
@@ -50,7 +55,7 @@ class Commands(object):
 
     def refused(self, clOrdID):
         # type: (str) -> None
-        """Note that a create does certainly not rest."""
+        """Note that a create does certainly not rest, or was never sent."""
         self._flights.pop(clOrdID, None)
 
     def lost(self, clOrdID):
@@ -59,7 +64,7 @@ class Commands(object):
         over."""
         flight = self._flights.get(clOrdID)
         if flight is not None:
-            self._flights[clOrdID] = Flight(flight.order, flight.at, True)
+            self._flights[clOrdID] = flight._replace(unknown=True)
 
     def gone(self, order_id, now):
         # type: (str, float) -> None
@@ -106,8 +111,8 @@ class Commands(object):
 
     def unanswered(self):
         # type: () -> List[str]
-        """Return the clOrdIDs of the creates without an answer."""
-        return list(self._flights)
+        """Return the clOrdIDs of the creates that were sent and have no answer."""
+        return [name for name, flight in list(self._flights.items()) if flight.at is not None]
 
     def to_look_up(self, rows, now):
         # type: (Iterable[Dict[str, Any]], float) -> Tuple[List[str], List[str]]
@@ -119,11 +124,13 @@ class Commands(object):
                    if is_open(answer.row) and now - answer.at > ECHO_TIMEOUT and order_id not in echoed]
         return names, overdue
 
-    def absent(self, clOrdID, now, patience=UNKNOWN_FOR):
-        # type: (str, float, float) -> None
-        """Note that the exchange does not know a create now; ``patience`` seconds after it went out that settles it."""
+    def absent(self, clOrdID, now, patience=None):
+        # type: (str, float, Optional[float]) -> None
+        """Note that the exchange does not know a create; ``patience`` (UNKNOWN_FOR) seconds after it was sent that is
+        final."""
+        patience = UNKNOWN_FOR if patience is None else patience
         flight = self._flights.get(clOrdID)
-        if flight is not None and now - flight.at > patience:
+        if flight is not None and flight.at is not None and now - flight.at > patience:
             self._flights.pop(clOrdID, None)
 
     def _forget(self, order_id, answer):

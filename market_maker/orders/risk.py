@@ -54,7 +54,7 @@ class Working(object):
     def __init__(self, rows, rooms):
         # type: (List[Dict[str, Any]], Dict[str, float]) -> None
         self._rooms = rooms
-        self._leaves = {'Buy': 0, 'Sell': 0}   # side -> contracts at work
+        self._leaves = {'Buy': 0, 'Sell': 0}   # type: Dict[str, float]   # side -> contracts at work
         self._best = {'Buy': float('-inf'), 'Sell': float('inf')}
         for row in rows:
             if row.get('side') in self._leaves:
