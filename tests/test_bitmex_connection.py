@@ -289,7 +289,7 @@ def test_bad_address_is_refused_at_the_door(tables):
 
 
 def test_calls_from_several_threads(bot, server):
-    """Each thread has a connection of its own, and no call waits for another's answer."""
+    """No call waits for another's answer."""
     gate = threading.Event()
 
     def slow(exchange):

@@ -372,3 +372,13 @@ def test_debug_lines_are_not_made_when_they_are_off(server):
 def test_real_clock_is_the_default():
     """Without a clock the machine's own is used."""
     assert isinstance(Client(None).clock, Clock) and transport.UNSENT
+
+
+def test_slow_answers(server, case):
+    """An answer within the time-out is waited for; a call may have a time-out of its own."""
+    server.script = [http_server.after(0.15, http_server.answer([1])), http_server.after(0.45, http_server.answer([2]))]
+    assert case.request('GET', '/order') == [1]
+    assert case.request('GET', '/order', timeout=5) == [2]
+    server.script = [http_server.after(0.45, http_server.answer([3]))]
+    with pytest.raises(OutcomeUnknown):
+        case.request('PUT', '/order', body={})

@@ -1,7 +1,7 @@
 """Requests with everything around them: the limiter before, the policy after, and waits that a stop ends at once.
 
 It sends what it is told and does what ``retry`` says; it knows no order and no setting, and it logs through ``report``
-only.  Any thread may call it, and each thread has a connection of its own.
+only.  Any thread may call it.
 """
 from __future__ import absolute_import
 

@@ -8,13 +8,12 @@ Secrets: the key and the signature exist only in the headers of the request on t
 """
 from __future__ import absolute_import
 
+import collections
 import json
 import os
 import socket
 import ssl
-import threading
 import time
-from collections import namedtuple
 from typing import Any, Dict, List, Mapping, Optional, Tuple, Union  # noqa: F401
 from urllib.parse import urlsplit
 
@@ -43,7 +42,7 @@ RESET = 'reset'                      # the connection broke after the request, o
 UNSENT = (REFUSED, DNS, UNSENT_TIMEOUT, PROXY, TLS)
 HANDSHAKE_WORDS = ('certificate', 'hostname', 'wrong_version', 'wrong version', 'unknown_protocol', 'handshake')
 
-Request = namedtuple('Request', 'verb path body expires timeout')
+Request = collections.namedtuple('Request', 'verb path body expires timeout')
 Request.__doc__ = """What goes out.
 
 ``path`` begins after ``/api/v1`` with a slash and carries its query string, encoded; ``body`` is JSON text or '';
@@ -116,9 +115,10 @@ def decode(content: bytes) -> Any:
 
 
 class Transport(object):
-    """HTTP by requests: signed, kept alive, one session a thread, with the environment read once, here, at the start.
+    """HTTP by requests: signed, kept alive, with the environment read once, here, at the start.
 
-    Safe to call from any thread.  ``base_url`` is that of the API, with or without a slash at its end.  Without a key
+    Safe to call from any thread: a session serves one call at a time, and is then free for the next call, from whatever
+    thread, so that there are never more connections than there were calls at once.  ``base_url`` is that of the API, with or without a slash at its end.  Without a key
     requests go out unsigned.  Proxies and the CA bundle come from the usual variables (HTTP_PROXY, HTTPS_PROXY,
     NO_PROXY, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE); a loopback address is never asked for through a proxy.
     """
@@ -139,48 +139,38 @@ class Transport(object):
         bundle = os.environ.get('REQUESTS_CA_BUNDLE') or os.environ.get('CURL_CA_BUNDLE')
         self._verify = bundle or True  # type: Union[str, bool]
         self._headers = {'User-Agent': 'bitmex-market-maker/' + VERSION, 'Accept-Encoding': 'gzip, deflate'}
-        self._local = threading.local()    # .session: this thread's requests.Session
-        self._sessions = []  # type: List[requests.Session]   # of all threads, so that close() reaches them
-        self._lock = threading.Lock()
+        self._idle = collections.deque()  # type: Any   # free sessions; the last used is taken first: it is alive
 
     def send(self, request: Request) -> Response:
         """Carry out one round trip and return what came of it; raise nothing but what ends the process."""
         prepared = self._prepare(request)
         started = time.perf_counter()
+        session = self._take_session()
         try:
-            adapter = self.session.get_adapter(self._root)  # type: Any   # an _Adapter, which returns our Response
+            adapter = session.get_adapter(self._root)  # type: Any   # an _Adapter, which returns our Response
             response = adapter.send(prepared, timeout=request.timeout, verify=self._verify, proxies=self._proxies)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             kind, detail = failure(error)
             response = Response(error=kind, detail=detail)
+        finally:
+            self._idle.append(session)
         response.elapsed = time.perf_counter() - started
         return response
 
-    @property
-    def session(self) -> requests.Session:
-        """This thread's session, made when it is first asked for."""
-        try:
-            return self._local.session
-        except AttributeError:
-            session = self._local.session = self._new_session()
-            return session
-
     def close(self) -> None:
-        """Close every connection; a later send opens a new one."""
-        with self._lock:
-            sessions, self._sessions = self._sessions, []
-            self._local = threading.local()
-        for session in sessions:
-            session.close()
+        """Close the connections that no call is using; a later send opens a new one."""
+        while self._idle:
+            self._idle.pop().close()
 
-    def _new_session(self):
+    def _take_session(self):
         # type: () -> requests.Session
-        session = requests.Session()
-        session.trust_env = False
-        session.mount(self._root, _Adapter(direct=not self._proxies))
-        with self._lock:
-            self._sessions.append(session)
-        return session
+        try:
+            return self._idle.pop()
+        except IndexError:
+            session = requests.Session()
+            session.trust_env = False
+            session.mount(self._root, _Adapter(direct=not self._proxies))
+            return session
 
     def _prepare(self, request):
         # type: (Request) -> requests.PreparedRequest
