@@ -118,9 +118,10 @@ class Transport(object):
     """HTTP by requests: signed, kept alive, with the environment read once, here, at the start.
 
     Safe to call from any thread: a session serves one call at a time, and is then free for the next call, from whatever
-    thread, so that there are never more connections than there were calls at once.  ``base_url`` is that of the API, with or without a slash at its end.  Without a key
-    requests go out unsigned.  Proxies and the CA bundle come from the usual variables (HTTP_PROXY, HTTPS_PROXY,
-    NO_PROXY, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE); a loopback address is never asked for through a proxy.
+    thread, so that there are never more connections than there were calls at once.  ``base_url`` is that of the API,
+    with or without a slash at its end.  Without a key requests go out unsigned.  Proxies and the CA bundle come from
+    the usual variables (HTTP_PROXY, HTTPS_PROXY, NO_PROXY, REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE); a loopback address is
+    never asked for through a proxy.
     """
 
     def __init__(self, base_url, api_key=None, api_secret=None):
