@@ -62,8 +62,10 @@ GRAIN = .5                              # unit of that distance in bps where the
 IMPACT, IMPACT_CAP, IMPACT_MEMORY = .012, .6, 40.       # bps at the median size, bps, seconds
 MAKERS = 6
 NOISE = .35                             # bps by which a maker misjudges the fair price
-KEEP = .5                               # share of looks after which an order that stands right is left alone
+KEEP_TOUCH = .5                         # share of looks after which an order that stands right at the touch is kept
+SECOND_THOUGHTS = .4                    # share of looks that renew the rung of the look before once more
 HOLD = .3                               # bps by which the touch may be wrong before a maker leaves it
+TOUCH_SPREAD = .5
 RUNG_MEDIAN, RUNG_SPREAD = .74, .8      # sizes beside the mean of a rung: its median, standard deviation of the log
 RUNGS = (0, 1, 2, 3, 4, 6, 8, 11, 15, 20, 27, 36, 48, 64, 90, 125, 170)     # bps from the fair price
 FAR_REACH = .20                         # share of the price out to which far orders stand
@@ -171,6 +173,7 @@ class Flow(object):
         self._grain = max(1., GRAIN * level * 1e-4)         # ticks
         # the order of each rung, bids first, then asks
         self._makers = [[None] * (2 * len(RUNGS)) for _ in range(MAKERS)]  # type: List[List[Any]]
+        self._rungs = [1] * MAKERS              # the rung that each maker renewed last
         self._touch_sizes = [_lognormal(rng, profile.touch_size, .4) for _ in range(MAKERS)]
         self._randoms = []      # type: List[Any]  # random orders, oldest first
         self._far = collections.OrderedDict()  # type: Dict[int, Any]  # price in ticks -> far order
@@ -186,8 +189,9 @@ class Flow(object):
         self._look(self._now)
         self._keep_far()
         for number in range(MAKERS):
-            for rung in range(len(RUNGS)):
-                self._quote(number, rung, self._fair, self._fair)
+            self._queue(number, self._fair)
+            for rung in range(1, len(RUNGS)):
+                self._step_on(number, rung, self._fair)
         for _ in range(int(self._profile.randoms / self._profile.forget)):
             self._random_limit()
         self._exchange.take(self.symbol, self._rng.choice(('Buy', 'Sell')), self._contracts(TAKER_SIZE))
@@ -309,29 +313,36 @@ class Flow(object):
         for i, order in enumerate(orders):
             if order is not None and (order.price_ticks > high if i < half else order.price_ticks < low):
                 self._pull_order(orders, i)
-        self._quote(number, 0, view, view)
-        self._quote(number, rng.randrange(1, half), view, view)
+        self._queue(number, view)
+        if rng.random() >= SECOND_THOUGHTS:
+            self._rungs[number] = rng.randrange(1, half)
+        self._step_on(number, self._rungs[number], view)
 
-    def _quote(self, number, rung, low, high):
-        # type: (int, int, float, float) -> None
-        """Renew one maker's bid and ask of one rung around ``low`` and ``high`` (ticks), without crossing the book."""
-        orders, half = self._makers[number], len(RUNGS)
-        if rung == 0:
-            bid, ask = self._touch_prices((low + high) / 2)
-            sizes = self._touch_size(number), self._touch_size(number)
-        else:
-            near, far = self._widths[rung]
-            rng = self._rng
-            bid = int(low * (1 - rng.uniform(near, far) * 1e-4))
-            ask = int(math.ceil(high * (1 + rng.uniform(near, far) * 1e-4)))
-            median = RUNG_MEDIAN * self._profile.depth * (far - near) / MAKERS
-            sizes = _lognormal(rng, median, RUNG_SPREAD), _lognormal(rng, median, RUNG_SPREAD)
-        for i, side, price, dollars in ((rung, 'Buy', bid, sizes[0]), (rung + half, 'Sell', ask, sizes[1])):
+    def _queue(self, number, view):
+        # type: (int, float) -> None
+        """Renew one maker's bid and ask at the touch."""
+        orders, half, rng = self._makers[number], len(RUNGS), self._rng
+        bid, ask = self._touch_prices(view)
+        for i, side, price in ((0, 'Buy', bid), (half, 'Sell', ask)):
             before = orders[i]
-            if before is not None and before.price_ticks == price and before.leaves and self._rng.random() < KEEP:
-                continue
-            self._pull_order(orders, i)
-            orders[i] = self._rest(side, price, dollars)
+            if before is None or before.price_ticks != price or not before.leaves or rng.random() >= KEEP_TOUCH:
+                self._renew(orders, i, side, price, _lognormal(rng, self._touch_sizes[number], TOUCH_SPREAD))
+
+    def _step_on(self, number, rung, view):
+        # type: (int, int, float) -> None
+        """Renew one maker's bid and ask on a rung of his ladder around ``view`` (ticks), somewhere in its width."""
+        orders, half, rng = self._makers[number], len(RUNGS), self._rng
+        near, far = self._widths[rung]
+        median = RUNG_MEDIAN * self._profile.depth * (far - near) / MAKERS
+        for i, side, sign in ((rung, 'Buy', -1), (rung + half, 'Sell', 1)):
+            price = view * (1 + sign * rng.uniform(near, far) * 1e-4)
+            price = int(price) if side == 'Buy' else int(math.ceil(price))
+            self._renew(orders, i, side, price, _lognormal(rng, median, RUNG_SPREAD))
+
+    def _renew(self, orders, i, side, price, dollars):
+        # type: (List[Any], int, str, int, float) -> None
+        self._pull_order(orders, i)
+        orders[i] = self._rest(side, price, dollars)
 
     def _touch_prices(self, view):
         # type: (float) -> Tuple[int, int]
@@ -350,10 +361,6 @@ class Flow(object):
             if ask - view <= min(hold, view - bid):
                 return ask - 1, ask
         return min(low, ask - 1), max(high, bid + 1)
-
-    def _touch_size(self, number):
-        # type: (int) -> float
-        return _lognormal(self._rng, self._touch_sizes[number], .5)
 
     def _pull_order(self, orders, i):
         # type: (List[Any], int) -> None
