@@ -437,10 +437,13 @@ class OrderManager(object):
         # type: (List[Dict[str, Any]], Dict[str, Dict[str, Any]]) -> None
         for change in changes:
             logger.info('Amending %s', self._mm_words_of_amend(change, resting[change['orderID']]))
-            self._mm_patience.served(change['orderID'])
         answer = self.exchange.amend_orders(changes)
-        for change, _ in getattr(answer, 'errors', ()):
-            self._mm_patience.refused(change['orderID'], time.monotonic())
+        refused = {change['orderID'] for change, _ in getattr(answer, 'errors', ())}
+        for change in changes:
+            if change['orderID'] in refused:
+                self._mm_patience.refused(change['orderID'], time.monotonic())
+            else:
+                self._mm_patience.served(change['orderID'])
 
     def _mm_words_of_amend(self, change, order):
         # type: (Dict[str, Any], Dict[str, Any]) -> str
@@ -467,7 +470,10 @@ class OrderManager(object):
         working = self._mm_working(creates)
         allowed, held = [], []   # type: List[Create], List[Create]
         for create in creates:
-            fault = self._mm_fault_of_create(create, working, now)
+            if self._mm_patience.must_wait(create.level, now):
+                held.append(create)
+                continue
+            fault = self._mm_fault_of_create(create.order, working)
             if fault:
                 logger.info('Not creating %s: %s.', self.exchange.describe(create.order), fault)
             (held if fault else allowed).append(create)
@@ -475,12 +481,9 @@ class OrderManager(object):
             self._mm_send_creates(allowed)
         return held
 
-    def _mm_fault_of_create(self, create, working, now):
-        # type: (Create, risk.Working, float) -> str
+    def _mm_fault_of_create(self, order, working):
+        # type: (Dict[str, Any], risk.Working) -> str
         """Return why an order is not created now, or '' and count it as placed."""
-        if self._mm_patience.must_wait(create.level, now):
-            return 'waiting after {}'.format(self._mm_reasons.get(create.level, 'a refusal'))
-        order = create.order
         size = 0 if risk.only_reduces(order) else converge.quantity(order) or 0
         price = order.get('price') if converge.kind(order) == 'Limit' else None   # a stop may stand on the other side
         fault = working.refusal(order['side'], price, size)
@@ -500,12 +503,13 @@ class OrderManager(object):
             self._mm_report_cost(orders)
         answer = self.exchange.create_orders(orders)
         levels_of = {create.order.get('clOrdID'): create.level for create in creates}
+        refused = {order.get('clOrdID') for order, _ in getattr(answer, 'errors', ())}
         for create in creates:
-            self._mm_patience.served(create.level)
+            if create.order.get('clOrdID') not in refused:
+                self._mm_patience.served(create.level)
         for order, error in getattr(answer, 'errors', ()):
-            level = levels_of.get(order.get('clOrdID'))
-            self._mm_reasons[level] = str(error)
-            self._mm_patience.refused(level, time.monotonic())
+            seconds = self._mm_patience.refused(levels_of.get(order.get('clOrdID')), time.monotonic())
+            logger.info('No order at %s for the next %d s: %s', self.exchange.describe(order).strip(), seconds, error)
 
     def _mm_report_cost(self, orders):
         # type: (List[Dict[str, Any]]) -> None
@@ -538,7 +542,6 @@ class OrderManager(object):
         # type: () -> None
         """Prepare what the rest relies on."""
         self._mm_patience = Patience()
-        self._mm_reasons = {}   # type: Dict[Any, str]      # level -> why it was refused
         self._mm_sizes = {}     # type: Dict[int, int]      # index of a level -> its random size
         self._mm_planning = threading.Lock()   # one thread at a time decides what is missing
         self._mm_end = threading.Lock()   # taken for good by the one call of exit() that does the work

@@ -216,16 +216,16 @@ def test_a_create_of_unknown_fate_is_not_sent_again_but_looked_up(monkeypatch):
 
 
 def test_one_refused_order_does_not_take_down_the_ladder(monkeypatch, caplog):
+    caplog.set_level(logging.INFO)
     bitmex = FakeBitMEX()
     bitmex.refuse = lambda verb, order: (errors.OrderRejected('Invalid price', status=400)
                                          if order.get('price') == 49500.0 else None)
     manager, _ = build(monkeypatch, [want('Buy', 49500.0), want('Buy', 49000.0), want('Sell', 51000.0)], bitmex)
 
     assert [price for price, _, _ in bitmex.resting()] == [49000.0, 51000.0]
-    caplog.set_level(logging.INFO)
     manager.place_orders()
     assert bitmex.sent('POST') == 3
-    assert 'Not creating  Buy 100 @ 49500.0: waiting after Invalid price.' in caplog.text
+    assert 'No order at Buy 100 @ 49500.0 for the next 1 s: Invalid price' in caplog.text
 
 
 def test_a_refused_level_waits_longer_each_time(monkeypatch):
