@@ -288,11 +288,11 @@ class BitMEX(object):
         try:
             if is_order and isinstance(postdict, dict) and not query:
                 return self._only_row(self._send_orders(verb, [postdict], [postdict], timeout, max_retries))
-            return self._client.request(verb, path, query, postdict, timeout, max_retries)
-        except AuthenticationError as error:
+            return self._request(verb, path, query, postdict, timeout, max_retries)
+        except KeyRefused as error:
             if rethrow_errors:
                 raise AuthenticationError(str(error))
-            raise KeyRefused(str(error))
+            raise
 
     def _connected(self, should_auth, clock, connect_timeout):
         # type: (bool, Any, float) -> BitMEXWebsocket
@@ -327,6 +327,14 @@ class BitMEX(object):
         # type: (Dict[str, Any]) -> Optional[List[Dict[str, Any]]]
         return self._curl_bitmex('order', postdict=which, verb='DELETE')
 
+    def _request(self, *args, **options):
+        # type: (Any, Any) -> Any
+        """Do what Client.request does; a refused key becomes the error that also ends a script."""
+        try:
+            return self._client.request(*args, **options)
+        except AuthenticationError as error:
+            raise KeyRefused(str(error))
+
     def _send_orders(self, verb, orders, bodies, timeout=None, max_retries=None):
         # type: (str, Sequence[Any], Sequence[Dict[str, Any]], Optional[float], Optional[int]) -> OrderRows
         """Send one request an order and return rows and errors; what is unknown after that is looked up together."""
@@ -340,17 +348,17 @@ class BitMEX(object):
             names = names_of(body)
             began = self._client.now()
             try:
-                outcomes[place] = self._client.request(verb, 'order', None, body, timeout, max_retries, names,
-                                                       not self._unsure.isdisjoint(names))
+                outcomes[place] = self._request(verb, 'order', None, body, timeout, max_retries, names,
+                                                not self._unsure.isdisjoint(names))
             except OutcomeUnknown as error:
                 unknown[place] = began, error
                 if place - 1 in unknown:  # the second in a row: the others would only wait as long
                     stopped = ConnectionLost('not sent, for the exchange left the two orders before without an answer')
             except (ConnectionLost, RateLimited, Overloaded) as error:
                 outcomes[place] = stopped = error
-            except AuthenticationError as error:
+            except KeyRefused:
                 self._unsure.update(name for _, doubt in unknown.values() for name in doubt.clOrdIDs)
-                raise KeyRefused(str(error))
+                raise
             except APIError as error:
                 outcomes[place] = error
             except (ValueError, TypeError) as error:
@@ -392,7 +400,7 @@ class BitMEX(object):
         for field, values in (('clOrdID', list(clOrdIDs)), ('orderID', list(orderIDs))):
             for start in range(0, len(values), 100):
                 query = {'filter': {field: values[start:start + 100]}, 'count': PAGE, 'reverse': True}
-                rows += self._client.request('GET', 'order', query, max_retries=max_retries)
+                rows += self._request('GET', 'order', query, max_retries=max_retries)
         return rows
 
     def _logged(self, rows):

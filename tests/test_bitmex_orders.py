@@ -460,6 +460,12 @@ def test_refused_key_ends_a_script_and_can_be_survived(bot, orders):
         assert caught.value.code == str(caught.value) and 'Signature not valid.' in str(caught.value)
         assert KEY not in str(caught.value) and SECRET not in str(caught.value)
     assert bot.buy(100, 5000)['orderID']
+    orders.server.script = [http_server.reset, http_server.error(401, 'Signature not valid.')]
+    with pytest.raises(bitmex.KeyRefused):   # while looking for an order of unknown fate
+        bot.buy(100, 5000)
+    orders.server.script = [http_server.reset, http_server.error(401, 'Signature not valid.')]
+    with pytest.raises(bitmex.KeyRefused):
+        bot.create_orders([{'price': 1, 'orderQty': 1}, {'price': 2, 'orderQty': 1}])
 
 
 def test_other_errors_end_no_process(bot, orders):
