@@ -343,7 +343,7 @@ def test_each_fill_is_logged_once(feed, lines):
 
 
 def test_fills_of_a_gap_are_logged_once(feed, lines):
-    """What the image after a reconnect shows for the first time was missed; it counts once, wherever else it is heard."""
+    """What the image after a reconnect shows for the first time was missed; it counts once, wherever it is heard."""
     def script(peer):
         if server.connections == 1:
             peer.send(*images(peer.topics, execution=[a_fill('old')]))
@@ -386,7 +386,7 @@ def drop_first(how, first=1):
 
 @pytest.mark.parametrize('how, said', [
     (lambda peer: cut(peer.connection), 'the connection was cut'),
-    (lambda peer: peer.raw(frame(b'\x03\xe9going away', 8)), 'the exchange closed the connection (code 1001: going away)'),
+    (lambda peer: peer.raw(frame(b'\x03\xe9bye', 8)), 'the exchange closed the connection (code 1001: bye)'),
     (lambda peer: peer.raw(b'\x81\x83abc'), 'a masked frame from a server'),
     (lambda peer: peer.send('{"table":'), 'a message that is no JSON: '),
     (lambda peer: peer.send([1, 2, 3]), 'a message that is no object: [1, 2, 3]'),

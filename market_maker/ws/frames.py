@@ -55,7 +55,7 @@ class Frames:
                 continue
             self._at = end
             first = data[at]
-            if first == 0x81:  # by far the most: a text message in one frame
+            if first == 0x81 and not self._parts:  # by far the most: a text message in one frame
                 return TEXT, data[start:end]
             message = self._other(first, data[start:end])
             if message is not None:

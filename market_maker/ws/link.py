@@ -38,7 +38,7 @@ class Link:
     ``options`` are those of ``route``.  One thread opens and receives; any may send, interrupt or look.
     """
 
-    def __init__(self, options=None, tick=1.0):
+    def __init__(self, options=None, tick=0.25):
         # type: (Optional[Dict[str, Any]], float) -> None
         self.sock = self._new({})  # type: Any
         self._options = options or {}

@@ -29,6 +29,7 @@ from market_maker.ws.tables import HISTORY, Row, Tables, parse, split_topic  # n
 IMAGE_PATIENCE = 5.0  # seconds after which a missing image is asked for again: BitMEX may delay some by 2.5
 NEAREST_WITHIN = 3.0  # seconds to wait for the list of instruments when a symbol is refused
 JOIN_WITHIN = 0.5     # seconds that exit() waits for the thread
+LOOK_EVERY = 0.25     # seconds, or a fifth of a heartbeat when that is less, between two looks at how it stands
 
 CLOSED = 'BitMEX and its testnet closed on {}; set BASE_URL = "{}" for the local exchange, or run with --local'.format(
     CLOSING_DATE, LOCAL_BASE_URL)
@@ -60,7 +61,7 @@ class BitMEXWebsocket:
         self.tables = Tables(history)
         self.executions = executions.Executions()
         self.health = Health('', heartbeat, stale_after)
-        self.ws = Link(tick=heartbeat / 5.0)
+        self.ws = Link()
         self._api_key = api_key
         self._api_secret = api_secret
         self._clock = clock or clocks.REAL
@@ -121,7 +122,7 @@ class BitMEXWebsocket:
         self._topics = topics(symbol, bool(self._login))
         self.symbol = self.health.symbol = symbol
         try:
-            self.ws = Link(route(self._url), tick=self.health.heartbeat / 5.0)
+            self.ws = Link(route(self._url), self._pause())
         except LinkError as error:
             raise SettingsError(str(error))
         self._stop = threading.Event()
@@ -400,8 +401,7 @@ class BitMEXWebsocket:
         # type: (threading.Event, Link) -> None
         """Take in messages until the connection ends (LinkError) or a stop is asked for."""
         receive, take, monotonic, health = link.receive, self._take, self._clock.monotonic, self.health
-        pause = health.heartbeat / 5.0
-        next_look = monotonic() + pause
+        next_look = monotonic() + self._pause()
         while not stop.is_set():
             payload = receive()
             now = monotonic()
@@ -410,7 +410,7 @@ class BitMEXWebsocket:
                 if payload and payload != b'pong':
                     take(decoded(payload), now)
             if now >= next_look:
-                next_look = now + pause
+                next_look = now + self._pause()
                 self._look_after(now, link)
 
     def _take(self, message, now):
@@ -439,6 +439,10 @@ class BitMEXWebsocket:
             self._on_error(message)
         elif message.get('table') == 'execution' and message.get('action') == 'insert':
             self._log_trades(self.executions.add(message.get('data') or []))
+
+    def _pause(self):
+        # type: () -> float
+        return min(LOOK_EVERY, self.health.heartbeat / 5.0)
 
     def _look_after(self, now, link):
         # type: (float, Link) -> None
