@@ -32,8 +32,8 @@ if BASE_URL.startswith("http://127.0.0.1:"):
     LOCAL_MARKET = "lively"
     LOOP_INTERVAL = 1
     MIN_SPREAD = 0.0004
-    INTERVAL = 0.0004
-    RELIST_INTERVAL = 0.0001
+    INTERVAL = 0.0005
+    RELIST_INTERVAL = 0.0005
 '''
 
 
