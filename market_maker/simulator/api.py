@@ -68,7 +68,7 @@ class Api(object):
         404 for a route that does not exist, 401 without an account where one is needed, 400 for parameters that make
         no sense.
         """
-        route = self._routes.get((verb.upper(), path.rstrip('/') or '/'))
+        route = self._routes.get((verb.upper(), path))
         if route is None:
             raise Refusal(404, 'Not Found')
         permission, action = route
@@ -95,7 +95,7 @@ class Api(object):
         path = raw_path.partition('?')[0]
         if path.startswith(BASE):
             path = path[len(BASE):]
-        route = self._routes.get((verb.upper(), path.rstrip('/') or '/'))
+        route = self._routes.get((verb.upper(), path))
         if route is not None and route[0] != PUBLIC and not authentication.may(key, route[0]):
             raise Refusal(403, 'Access Denied')
         return account
