@@ -49,7 +49,8 @@ class Socket:
 
     def __init__(self, url, header=None, **options):
         self.frames = []
-        self.socket = websocket.create_connection(url, timeout=10, header=header or [], http_no_proxy=['*'], **options)
+        self.socket = websocket.create_connection(url, timeout=10, header=header or [], http_no_proxy=['*'],
+                                                  skip_utf8_validation=True, **options)
 
     def send(self, message):
         """Send a text, or anything else as JSON."""

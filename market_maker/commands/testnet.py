@@ -8,7 +8,6 @@ import argparse
 import asyncio
 import json
 import logging
-import os
 import signal
 import sys
 import threading
@@ -32,7 +31,7 @@ MARKETS = ('simulated', 'lively', 'still', 'replay')
 QUEUES = ('back', 'front', 'proportional')
 LOOK = 0.05             # seconds between two looks at whether anybody still needs a child
 RESTART_GRACE = 2.0     # seconds for a starter that vanished without goodbye: a bot that restarts itself does
-GUEST_GRACE = 5.0       # seconds for another process that has shaken hands and is about to connect
+GUEST_GRACE = 3.0       # seconds since others shook hands or sent a request, in which they may come back
 
 logger = logging.getLogger('root')
 
@@ -70,7 +69,7 @@ def main(args: Any) -> int:
     log.setup_custom_logger('root', logging.WARNING if args.attached else logging.INFO)
     lifeline = None
     if args.attached:
-        lifeline = Lifeline(sys.stdin.buffer)
+        lifeline = Lifeline(sys.stdin.buffer.raw)  # type: ignore[union-attr]
         if lifeline.starter is None:
             return EXIT_OK
         options['people'] = [lifeline.starter]
@@ -215,6 +214,7 @@ class Lifeline(object):
         self._goodbye = False
         self._token = ''
         self.starter = None  # type: Optional[Dict[str, Any]]
+        # From the unbuffered file: a goodbye may follow at once, and is read elsewhere.
         line = pipe.readline()
         if line:
             try:
@@ -233,11 +233,7 @@ class Lifeline(object):
         self._task = loop.create_task(self._wait(server, gone))
 
         def read() -> None:
-            # os.read, for a buffered read would wait for more than there is.
-            while True:
-                words = os.read(self._pipe.fileno(), 4096)
-                if not words:
-                    break
+            for words in iter(lambda: self._pipe.read(4096), b''):
                 self._goodbye = self._goodbye or local.GOODBYE in words
             try:
                 loop.call_soon_threadsafe(gone.set_result, None)
@@ -249,18 +245,18 @@ class Lifeline(object):
     async def _wait(self, server, gone):
         # type: (Any, Any) -> None
         await gone
-        loop = asyncio.get_running_loop()
-        since = loop.time()
-        while not self.is_over(server, since, loop.time()):
+        since = server.pace.wall()
+        while not self.is_over(server, since, server.pace.wall()):
             await asyncio.sleep(LOOK)
         server.stop()
 
     def is_over(self, server: Any, since: float, now: float) -> bool:
-        """Return whether nobody needs the exchange any more, the starter having gone at ``since`` (times of the loop's
-        clock).
-        """
+        """Return whether nobody needs the exchange any more, the starter having gone at ``since`` (Unix seconds)."""
         if server.connections:
             return False
-        if not self._goodbye and now - max(since, server.last_request) < RESTART_GRACE:
+        if not self._goodbye and now - since < RESTART_GRACE:
             return False
-        return all(now - seen > GUEST_GRACE for token, seen in server.guests.items() if token != self._token)
+        own = server.exchange.account_of(self.starter['key']).id  # type: ignore[index]
+        others = [seen for token, seen in server.guests.items() if token != self._token]
+        others += [seen for account_id, seen in server.rest.seen.items() if account_id != own]
+        return all(now - seen > GUEST_GRACE for seen in others)

@@ -38,6 +38,7 @@ logger = logging.getLogger('root')
 TICK = 0.02            # seconds of wall time between two looks at what is due
 LONGEST_STEP = 1.0     # seconds of exchange time after which clients are served again, however much is due
 KEEP_ALIVE = 90        # seconds that an idle HTTP connection is kept (BitMEX, keep-alive)
+MOST_GUESTS = 1000     # processes that are remembered
 SOCKETS = ('/realtime', '/realtimePlatform')
 
 
@@ -83,8 +84,7 @@ class LocalExchange(object):
         self.rest = rest.Rest(self.api, self.limits, pace.wall, self.advance, self.hub.flush)
         self.realtime = Realtime(self.hub, self.limits, pace.wall, self.advance)
         self.closed_accounts = closed_accounts
-        self.guests = {}          # type: Dict[str, float]  # token of a process that shook hands -> when, on the loop's clock
-        self.last_request = 0.0   # when the last request or connection ended, on the loop's clock
+        self.guests = {}          # type: Dict[str, float]  # token of a process that shook hands -> wall time of the last
         self._server = None       # type: Any
         self._listener = None     # type: Any
         self._ticker = None       # type: Any
@@ -122,7 +122,10 @@ class LocalExchange(object):
         except OSError as error:
             raise LocalExchangeError(_why_not_listening(self.host, self.port, error)) from error
         self.port = self._listener.sockets[0].getsockname()[1]
-        self.market.start(self.exchange, self.exchange.now)
+        try:
+            self.market.start(self.exchange, self.exchange.now)
+        except ValueError as error:
+            raise SettingsError(str(error))
         self.exchange.drain()
         self._ticker = loop.create_task(self._tick())
 
@@ -178,21 +181,20 @@ class LocalExchange(object):
             # A proxy's form of the request line, http://host/path: what is signed is the path.
             target = '/' + target.partition('://')[2].partition('/')[2]
         path, _, query = target.partition('?')
-        try:
-            if path.startswith(rest.BASE + '/'):
-                return await self.rest.handle(request, target)
-            if path in SOCKETS:
-                return await self.realtime.handle(request, rest.query_of(query))
-            if path == local.HANDSHAKE or path == local.ACCOUNTS:
-                return _response(await self._shake_hands(request, path))
-            return _response(rest.refused(Refusal(404, 'Not Found'), {}))
-        finally:
-            self.last_request = asyncio.get_running_loop().time()
+        if path.startswith(rest.BASE + '/'):
+            return await self.rest.handle(request, target)
+        if path in SOCKETS:
+            return await self.realtime.handle(request, rest.query_of(query))
+        if path in (local.HANDSHAKE, local.ACCOUNTS):
+            return _response(await self._shake_hands(request, path))
+        return _response(rest.refused(Refusal(404, 'Not Found'), {}))
 
     async def _shake_hands(self, request: web.BaseRequest, path: str) -> rest.Answer:
         token = request.headers.get(local.TOKEN_HEADER)
         if token:
-            self.guests[token[:64]] = asyncio.get_running_loop().time()
+            if len(self.guests) >= MOST_GUESTS:
+                del self.guests[min(self.guests, key=lambda guest: self.guests[guest])]
+            self.guests[token[:64]] = self.pace.wall()
         if request.method == 'GET' and path == local.HANDSHAKE:
             return rest.answered(200, self.introduction(), {})
         if request.method == 'POST' and path == local.ACCOUNTS:
@@ -264,7 +266,7 @@ def assemble(kind: str = 'simulated', symbols: Sequence[str] = (), seed: Optiona
     ``symbols`` defaults to all there are, in a replay to those that the recording names.  ``seed`` None takes one from
     the system. ``fees`` is (maker, taker) as fractions, None those of the instruments.  Raise SettingsError for
     anything that cannot be used. """
-    if speed <= 0:
+    if not 0 < speed < 1e6:
         raise SettingsError('a speed of {} makes no sense: take 1 for real time, 10 for ten times that'.format(speed))
     chosen = _known_symbols(symbols, data if kind == 'replay' else ())
     if seed is None:
@@ -274,7 +276,7 @@ def assemble(kind: str = 'simulated', symbols: Sequence[str] = (), seed: Optiona
         options.update(data=[(path, _opener(path)) for path in data], queue=queue)
     try:
         street = market.make(kind, chosen, **options)
-        start = street.begins if kind == 'replay' else None
+        start = street.begins if isinstance(street, market.Replay) else None
         pace = Pace(clock, start, speed)
         listed = instruments.catalogue(start, chosen)
         exchange = Exchange(listed, pace.start, random.Random('exchange {}'.format(seed)), fees=fees)

@@ -14,7 +14,7 @@ from aiohttp import WSMsgType, web
 
 from market_maker.server import wire
 from market_maker.server.limits import Limits
-from market_maker.simulator import schema
+from market_maker.simulator import authentication, schema
 from market_maker.simulator.exchange import Refusal
 from market_maker.simulator.timestamps import iso
 
@@ -46,11 +46,13 @@ class Complaint(Exception):
 class Session(object):
     """One connected client: its topics, its account, and the bytes on their way to it."""
 
-    __slots__ = ('topics', 'account', 'errors', 'address', '_transport', '_deflate', '_pending', '_unchecked', '_hub')
+    __slots__ = ('topics', 'account', 'key', 'errors', 'address', '_hub', '_transport', '_deflate', '_pending',
+                 '_unchecked')
 
-    def __init__(self, hub: 'Hub', transport: Any, deflate: bool, address: str, account: Any = None) -> None:
+    def __init__(self, hub: 'Hub', transport: Any, deflate: bool, address: str) -> None:
         self.topics = {}      # type: Dict[Topic, None]  # in the order of subscription
-        self.account = account
+        self.account = None   # type: Any
+        self.key = None       # type: Any  # that the client logged in with
         self.errors = 0
         self.address = address
         self._hub = hub
@@ -305,25 +307,28 @@ class Hub(object):
     def _log_in(self, session: Session, request: Dict[str, Any], arguments: List[Any]) -> None:
         if len(arguments) != 3:
             raise Complaint(400, '{} takes a key, a time and a signature.'.format(request['op']))
-        account = self.authenticate(arguments[0], arguments[1], arguments[2], session.address)
+        account, key = self.authenticate(arguments[0], arguments[1], arguments[2], session.address)
         if session.account is not None and session.account is not account:
             raise Complaint(400, 'This connection already belongs to another account.')
-        session.account = account
+        session.account, session.key = account, key
         session.reply(wire.dumps({'success': True, 'request': request}))
 
     def _log_out(self, session: Session, request: Dict[str, Any]) -> None:
         for topic in [topic for topic in session.topics if topic[2] is not None]:
             self.unfollow(session, topic)
-        session.account = None
+        session.account = session.key = None
         session.reply(wire.dumps({'success': True, 'request': request}))
 
-    def authenticate(self, key: Any, expires: Any, signature: Any, address: str) -> Any:
-        """Return the account whose key signed ``GET/realtime`` until ``expires``; raise Refusal."""
-        return self._api.authenticate_ws(key, expires, signature, self._wall(), address)
+    def authenticate(self, key: Any, expires: Any, signature: Any, address: str) -> Tuple[Any, Any]:
+        """Return the account and the key that signed ``GET/realtime`` until ``expires``; raise Refusal."""
+        account = self._api.authenticate_ws(key, expires, signature, self._wall(), address)
+        return account, next(one for one in account.keys if one.key == key)
 
     def _cancel_all_after(self, session: Session, request: Dict[str, Any], arguments: List[Any], now: float) -> None:
         if session.account is None:
             raise Complaint(401, 'Authorization Required')
+        if not authentication.may(session.key, 'cancel'):
+            raise Complaint(403, 'Access Denied')
         verdict = self._limits.request('POST', '/order/cancelAllAfter', session.account.id, session.address,
                                        self._wall())
         if not verdict.allowed:
@@ -377,22 +382,23 @@ class Realtime(object):
         if not verdict.allowed:
             return _json(429, {'error': verdict.message})
         try:
-            account = self._account_of(request, query, address)
+            account, key = self._credentials(request, query, address)
         except Refusal as refusal:
             return _json(refusal.status, refusal.body())
         await socket.prepare(request)
         if request.transport is not None:
-            session = Session(self._hub, request.transport, socket.compress == wire.FULL_WINDOW, address, account)
+            session = Session(self._hub, request.transport, socket.compress == wire.FULL_WINDOW, address)
+            session.account, session.key = account, key
             await self._serve(session, socket, query)
         return socket
 
-    def _account_of(self, request: web.BaseRequest, query: Dict[str, str], address: str) -> Any:
-        """Return the account that headers or query string sign for, None without either; raise Refusal."""
+    def _credentials(self, request: web.BaseRequest, query: Dict[str, str], address: str) -> Tuple[Any, Any]:
+        """Return account and key that headers or query string sign for, twice None without either; raise Refusal."""
         for source in (request.headers, query):
             if source.get('api-key') or source.get('api-signature'):
                 return self._hub.authenticate(source.get('api-key'), source.get('api-expires'),
                                               source.get('api-signature'), address)
-        return None
+        return None, None
 
     async def _serve(self, session: Session, socket: web.WebSocketResponse, query: Dict[str, str]) -> None:
         hub = self._hub

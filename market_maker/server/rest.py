@@ -38,6 +38,7 @@ class Rest(object):
         self._wall = wall
         self._advance = advance
         self._publish = publish
+        self.seen = {}    # type: Dict[Optional[int], float]  # account, None for unsigned requests -> wall time of the last
 
     async def handle(self, request: web.BaseRequest, target: str) -> web.Response:
         """Answer one request; ``target`` is its path with the query, byte for byte as it was sent."""
@@ -69,7 +70,9 @@ class Rest(object):
             return refused(Refusal(400, 'The body is not UTF-8 text.'), {})
         except Refusal as refusal:
             return refused(refusal, {})
-        verdict = self._limits.request(verb, path, account.id if account is not None else None, address, self._wall())
+        who = account.id if account is not None else None
+        now = self.seen[who] = self._wall()
+        verdict = self._limits.request(verb, path, who, address, now)
         if not verdict.allowed:
             return refused(Refusal(429, verdict.message, name='RateLimitError'), verdict.headers)
         query = query_of(raw_query)
