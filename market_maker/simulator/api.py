@@ -58,7 +58,7 @@ class Api(object):
         for verb, path, permission, action in self._list():
             self._routes[verb, path] = (permission, action)
 
-    # -- the door --------------------------------------------------------------------------------------------------
+    # -- the door ----------------------------------------------------------------------------------
 
     def request(self, verb: str, path: str, query: Optional[Params], body: Optional[Params], account: Optional[Account],
                 now: float) -> Tuple[int, Any]:
@@ -195,7 +195,7 @@ class Api(object):
         keys, types = schema.TABLES[table][:2]
         return queries.select(rows, params, types, keys, self.exchange.instruments, most)
 
-    # -- orders ----------------------------------------------------------------------------------------------------
+    # -- orders ------------------------------------------------------------------------------------
 
     @staticmethod
     def _ids(params: Params) -> Params:
@@ -227,7 +227,7 @@ class Api(object):
                 if row['execType'] in BALANCE_TYPES and named(row.get('symbol'))
                 and begin <= (seconds_of(row['timestamp']) or 0) < begin + DAY]
 
-    # -- users -----------------------------------------------------------------------------------------------------
+    # -- users -------------------------------------------------------------------------------------
 
     def _user(self, params: Params, account: Any) -> Dict[str, Any]:
         return {'id': account.id, 'username': 'account{}'.format(account.id), 'accountName': 'Main', 'isUser': True,
@@ -338,7 +338,7 @@ class Api(object):
                  'permissions': key.permissions,
                  'enabled': key.enabled, 'userId': account.id, 'created': key.created} for key in account.keys]
 
-    # -- the market ------------------------------------------------------------------------------------------------
+    # -- the market --------------------------------------------------------------------------------
 
     def _instruments(self, wanted: Callable[[Any], bool]) -> Rows:
         self.exchange.settle()

@@ -25,7 +25,7 @@ def portion_up(amount: int, rate: int) -> int:
     return -(-amount * rate // RATE_SCALE)
 
 
-# -- open orders ------------------------------------------------------------------------------------------------------
+# -- open orders -----------------------------------------------------------------------------------
 
 
 def order_needs(position: Position, buy_qty: int, buy_cost: int, buy_premium: int, sell_qty: int, sell_cost: int,
@@ -78,7 +78,7 @@ def premium_of_lot(instrument: Any, is_buy: bool, lot_value: int) -> int:
     return worse if worse > 0 else 0
 
 
-# -- positions --------------------------------------------------------------------------------------------------------
+# -- positions -------------------------------------------------------------------------------------
 
 
 def apply_fill(position: Position, change: int, cost: int) -> int:

@@ -16,7 +16,6 @@ MAX_OPEN_ORDERS = 200   # per contract and account (BitMEX, order limits)
 MAX_STOPS = 10          # of them, orders that wait for a trigger
 # market orders and large limit orders reach 5 % beyond the market (BitMEX, trading rules, since 2021-02-16)
 PROTECTION = 1.05
-REVIVAL_SECONDS = 60    # a filled order may be given new leaves that long
 
 BALANCE_TEXT = 'Account has insufficient Available Balance, {} {} required'
 
@@ -28,7 +27,7 @@ class Desk(object):
         self.house = house
         self.matcher = house.matcher
 
-    # -- placing ---------------------------------------------------------------------------------------------------
+    # -- placing -----------------------------------------------------------------------------------
 
     def place(self, account: Any, fields: Dict[str, Any]) -> Order:
         """Accept a new order, or refuse it."""
@@ -42,12 +41,43 @@ class Desk(object):
             raise Refusal(400, 'Position is in liquidation')
         if position.open_orders >= MAX_OPEN_ORDERS:
             raise Refusal(400, 'Too many open orders')
-        if order.reduce_only:
-            self._fit(order)
-        self._protect(order, order.leaves, tape)
-        self._afford(order, order.leaves, order.price_ticks, tape)
+        if order.peg:
+            self._fix(order, tape)
+        if order.is_armed and position.stops >= MAX_STOPS:
+            raise Refusal(400, 'Too many open stop orders')
+        if order.link:
+            self.house.trigger.link(order)
+        if not order.is_armed and not order.is_held:
+            try:
+                self.check_working(order, tape)
+            except Refusal:
+                if order.link:
+                    account.links[order.link].remove(order)
+                raise
         self._accept(order, fields, tape)
         return order
+
+    def check_working(self, order: Order, tape: Tape) -> None:
+        """Refuse an order that would work now but may not: position, price protection, money."""
+        if order.reduce_only:
+            self._fit(order)
+        self.protect(order, order.leaves, tape)
+        self.afford(order, order.leaves, order.price_ticks, tape)
+
+    def _fix(self, order: Order, tape: Tape) -> None:
+        """Give a pegged order its price: of a trailing stop its stop, of the others the limit, fixed from the best
+        prices.
+        """
+        if order.peg == 'TrailingStopPeg':
+            order.stop_ticks = self.house.trigger.trail_from(order, tape)
+            return
+        near = tape.book.bids if order.is_buy else tape.book.asks
+        far = tape.book.asks if order.is_buy else tape.book.bids
+        best = (near if order.peg == 'PrimaryPeg' else far).touch()
+        ticks = best.ticks + orders.offset_of(order) if best else 0
+        if not 0 < ticks <= order.instrument.max_ticks:
+            raise Refusal(400, 'Invalid price')
+        order.price_ticks = ticks
 
     def _fit(self, order: Order) -> None:
         """Let a reduce-only order be no larger than the position that it reduces; a Close takes competing orders out
@@ -61,7 +91,7 @@ class Desk(object):
             order.quantity = order.leaves = size
             order.shown = size if order.display is None else min(order.display, size)
 
-    def _protect(self, order: Order, leaves: int, tape: Tape) -> None:
+    def protect(self, order: Order, leaves: int, tape: Tape) -> None:
         """Refuse a limit order that reaches more than 5 % beyond the market and is larger than the best level there."""
         ticks = order.price_ticks
         if ticks is None:
@@ -89,7 +119,7 @@ class Desk(object):
             return int(max(best, mark_ticks) * PROTECTION)
         return -int(-min(best, mark_ticks) * (2 - PROTECTION) // 1)
 
-    def _afford(self, order: Order, leaves: int, ticks: Optional[int], tape: Tape, replaced: int = 0,
+    def afford(self, order: Order, leaves: int, ticks: Optional[int], tape: Tape, replaced: int = 0,
                 replaced_cost: int = 0, replaced_premium: int = 0) -> None:
         """Refuse an order that the account cannot carry; ``replaced...`` is what the same order already counts for
         (amends).
@@ -144,6 +174,12 @@ class Desk(object):
         if order.close and order.kind != 'Market':
             self._clear_the_way(order, tape)
         matcher.report(order, 'New')
+        if order.is_armed or order.is_held:
+            matcher.tell_new(order)
+            if not order.is_held:
+                house.trigger.arm(order, tape)
+                house.trigger.check(tape, order.trigger)
+            return
         self.work(order, tape)
         matcher.tell_new(order)
 
@@ -204,7 +240,7 @@ class Desk(object):
     def _end(self, order: Order, reason: str, tape: Tape) -> None:
         self.matcher.cancel(order, 'Canceled: Order had {}\n{}'.format(reason, last_line(order)), tape)
 
-    # -- finding ---------------------------------------------------------------------------------------------------
+    # -- finding -----------------------------------------------------------------------------------
 
     def find(self, account: Any, fields: Dict[str, Any], by_client: str) -> Order:
         """Return the open order that a request names by orderID or, in the field ``by_client``, by clOrdID."""
@@ -225,145 +261,7 @@ class Desk(object):
             raise Refusal(400, 'orderID or {} must be sent.'.format(by_client))
         return order
 
-    # -- amending --------------------------------------------------------------------------------------------------
-
-    def amend(self, account: Any, fields: Dict[str, Any]) -> Order:
-        """Change an open order; a smaller size alone keeps its place in the line, anything else goes to the end of
-        it.
-        """
-        order = self.find(account, fields, 'origClOrdID')
-        house, instrument = self.house, order.instrument
-        if order.is_final and not self._revivable(order, fields):
-            raise Refusal(400, 'Invalid ordStatus: {}'.format(order.row['ordStatus']))
-        if instrument.row['state'] != 'Open':
-            raise Refusal(400, 'Market is not open')
-        tape = house.tapes[instrument.symbol]
-        changed = []  # type: List[str]
-        leaves = self._new_leaves(order, fields, changed)
-        ticks = order.price_ticks
-        price = fields.get('price')
-        if price is not None and price != '':
-            if ticks is None:
-                raise Refusal(400, 'Invalid price')
-            ticks = orders.price_to_ticks(instrument, price, 'Invalid price', 'Invalid price tickSize')
-            if ticks != order.price_ticks:
-                changed.append('price')
-        client_id = self._new_client_id(order, fields)
-        text = fields.get('text')
-        if not changed and client_id is None and not text:
-            raise Refusal(400, 'Invalid amend: orderQty, leavesQty, price, stopPx unchanged')
-        if changed:
-            self._check_amend(order, leaves, ticks, tape)
-        self._carry_out(order, leaves, ticks, changed, client_id, text, tape)
-        return order
-
-    @staticmethod
-    def _revivable(order: Order, fields: Dict[str, Any]) -> bool:
-        return False
-
-    @staticmethod
-    def _new_leaves(order: Order, fields: Dict[str, Any], changed: List[str]) -> int:
-        """Return the wanted leaves; orderQty counts what is filled, leavesQty does not."""
-        instrument = order.instrument
-        quantity, rest = fields.get('orderQty'), fields.get('leavesQty')
-        if quantity is not None and quantity != '':
-            if rest is not None and rest != '':
-                raise Refusal(400, 'Invalid orderQty or leavesQty')
-            count = abs(quantity if type(quantity) is int else orders.whole(quantity, 'Invalid orderQty'))
-            leaves = orders.lots_only(instrument, count) - order.filled
-            if leaves <= 0:
-                raise Refusal(400, 'Invalid orderQty')
-            if leaves != order.leaves:
-                changed.append('orderQty')
-            return leaves
-        if rest is not None and rest != '':
-            leaves = abs(rest if type(rest) is int else orders.whole(rest, 'Invalid leavesQty'))
-            if leaves % instrument.lot:
-                raise Refusal(400, 'Invalid leavesQty for lotSize')
-            if not 0 < leaves <= instrument.max_quantity:
-                raise Refusal(400, 'Invalid leavesQty')
-            if leaves != order.leaves:
-                changed.append('leavesQty')
-            return leaves
-        return order.leaves
-
-    @staticmethod
-    def _new_client_id(order: Order, fields: Dict[str, Any]) -> Optional[str]:
-        """Return the clOrdID that an order found by origClOrdID is to have from now on; None to keep its own."""
-        client_id = fields.get('clOrdID')
-        if not client_id or client_id == order.client_id:
-            return None
-        if not isinstance(client_id, str) or len(client_id) > orders.CLIENT_ID_LIMIT:
-            raise Refusal(400, 'Invalid clOrdID')
-        if client_id in order.account.by_client:
-            raise Refusal(400, 'Duplicate clOrdID')
-        return client_id
-
-    def _check_amend(self, order: Order, leaves: int, ticks: Optional[int], tape: Tape) -> None:
-        position = order.position
-        if position.liquidating:
-            raise Refusal(400, 'Position is in liquidation')
-        if order.reduce_only and leaves > order.leaves and leaves > abs(position.quantity):
-            raise Refusal(400, orders.against_position('Close' if order.close else 'ReduceOnly', order.side,
-                                                       position.quantity))
-        if not order.is_counted:
-            return
-        before = order.price_ticks
-        if ticks == before:
-            if leaves < order.leaves:
-                return
-        else:
-            order.price_ticks = ticks
-            try:
-                self._protect(order, leaves, tape)
-            finally:
-                order.price_ticks = before
-        premium = order.premium if order.premium_epoch == order.instrument.mark_epoch else 0
-        self._afford(order, leaves, ticks, tape, order.leaves, order.open_cost, premium)
-
-    def _carry_out(self, order: Order, leaves: int, ticks: Optional[int], changed: List[str], client_id: Optional[str],
-                   text: Any, tape: Tape) -> None:
-        """Make the amended order, tell it, and let it meet the book if it moved."""
-        matcher, account, stamp = self.matcher, order.account, self.house.stamp()
-        row = order.row
-        update = {'orderID': order.order_id, 'clOrdID': order.client_id, 'account': account.id,
-                  'symbol': order.instrument.symbol,
-                  'timestamp': stamp, 'transactTime': stamp}
-        moves = False
-        if changed and order.is_counted:
-            if ticks == order.price_ticks and leaves < order.leaves:
-                matcher.resize(order, leaves, tape)
-            else:
-                moves = True
-                matcher.uncount(order)
-                tape.book.remove(order, stamp)
-        if changed:
-            order.leaves = leaves
-            order.quantity = order.filled + leaves
-            if row['leavesQty'] != leaves or row['orderQty'] != order.quantity:
-                update['orderQty'] = order.quantity
-                update['leavesQty'] = leaves
-            if ticks != order.price_ticks:
-                order.price_ticks = ticks
-                update['price'] = order.instrument.price_of(ticks or 0)
-            update['text'] = 'Amended {}\n{}'.format(' '.join(changed), str(text)[:orders.TEXT_LIMIT]
-                                                     if text else last_line(order))
-        elif text:
-            update['text'] = str(text)[:orders.TEXT_LIMIT]
-        if client_id is not None:
-            if account.by_client.get(order.client_id) is order:
-                del account.by_client[order.client_id]
-            order.client_id = update['clOrdID'] = client_id
-            account.by_client[client_id] = order
-        row.update(update)
-        matcher.journal.tell('order', 'update', [update], account.id, order.instrument.symbol)
-        matcher.report(order, 'Replaced')
-        if moves:
-            if order.reduce_only:
-                order.position.reducers.remove(order)
-            self.work(order, tape)
-
-    # -- canceling -------------------------------------------------------------------------------------------------
+    # -- canceling ---------------------------------------------------------------------------------
 
     def cancel(self, account: Any, fields: Dict[str, Any]) -> List[Dict[str, Any]]:
         """Cancel orders by orderID or clOrdID, one or many; an item that cannot be canceled carries ``error`` in its

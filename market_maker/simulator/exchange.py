@@ -14,6 +14,7 @@ from typing import Any, Callable, Deque, Dict, Iterable, List, Optional, Tuple  
 
 from market_maker.simulator import clearing, journal, queries, schema
 from market_maker.simulator.account import DEFAULT_BALANCES, Account, Key, Position, Purse
+from market_maker.simulator.amends import Amender
 from market_maker.simulator.book import BUY, Book
 from market_maker.simulator.desk import Desk
 from market_maker.simulator.instruments import Instrument
@@ -25,6 +26,7 @@ from market_maker.simulator.orders import TEXT_LIMIT, Order, given, real
 from market_maker.simulator.refusal import Refusal
 from market_maker.simulator.tables import Tape
 from market_maker.simulator.timestamps import HOUR, MINUTE, Stamper, iso, next_multiple
+from market_maker.simulator.triggers import Trigger
 from market_maker.simulator.wallets import Banker
 
 __all__ = ['Change', 'Exchange', 'Refusal']
@@ -77,7 +79,9 @@ class Exchange(object):
         self.banker = Banker(self)
         self.matcher = Matcher(self)
         self.marker = Marker(self)
+        self.trigger = Trigger(self)
         self.desk = Desk(self)
+        self.amender = Amender(self)
         self.margin_desk = MarginDesk(self)
         self.market = Account(MARKET_ACCOUNT)  # the market's own hand
         self.market.is_market = True
@@ -104,7 +108,7 @@ class Exchange(object):
         tape.changes = {}
         instrument.row['timestamp'] = self.stamp()
 
-    # -- ids and times ---------------------------------------------------------------------------------------------
+    # -- ids and times -----------------------------------------------------------------------------
 
     def stamp(self) -> str:
         """Return the present as text."""
@@ -121,7 +125,7 @@ class Exchange(object):
         self._executions += 1
         return '00000000-006d-1000-0000-%012x' % self._executions
 
-    # -- the clock -------------------------------------------------------------------------------------------------
+    # -- the clock ---------------------------------------------------------------------------------
 
     def advance(self, now: float) -> None:
         """Move the clock to ``now`` (never back) and do all that falls due on the way, each at its own time."""
@@ -194,7 +198,7 @@ class Exchange(object):
         for tape in self.tapes.values():
             tape.close_session(iso(due), iso(due + HOUR))
 
-    # -- accounts --------------------------------------------------------------------------------------------------
+    # -- accounts ----------------------------------------------------------------------------------
 
     def open_account(self, key: Optional[str] = None, secret: Optional[str] = None,
                      balances: Optional[Dict[str, int]] = None, positions: Iterable[Dict[str, Any]] = (),
@@ -259,7 +263,7 @@ class Exchange(object):
         """Keep track of who has orders beyond the mark."""
         self.premiums[position.instrument.symbol][position.account.id] = position
 
-    # -- customers -------------------------------------------------------------------------------------------------
+    # -- customers ---------------------------------------------------------------------------------
 
     def instrument_of(self, symbol: Any) -> Optional[Instrument]:
         """Return the instrument of a symbol in any case, None when there is none."""
@@ -291,7 +295,7 @@ class Exchange(object):
 
     def amend(self, account: Account, fields: Dict[str, Any]) -> Dict[str, Any]:
         """Amend an order (PUT /order) and return its row."""
-        order = self.desk.amend(account, fields)
+        order = self.amender.amend(account, fields)
         self._after(self.tapes[order.instrument.symbol])
         return dict(order.row)  # type: ignore[arg-type]
 
@@ -299,7 +303,10 @@ class Exchange(object):
         """Cancel orders by orderID or clOrdID (DELETE /order); one row an item, with ``error`` in it where it could
         not be canceled.
         """
-        return self.desk.cancel(account, fields)
+        rows = self.desk.cancel(account, fields)
+        if self.trigger.to_link:
+            self.trigger.act_on_links()
+        return rows
 
     def cancel_all(self, account: Account, fields: Dict[str, Any]) -> List[Dict[str, Any]]:
         """Cancel all open orders (DELETE /order/all), of one ``symbol``, or those whose rows meet ``filter``."""
@@ -364,12 +371,17 @@ class Exchange(object):
     def _after(self, tape: Tape) -> None:
         """Do what an event on a contract may call for, then tell its quote."""
         to_trim = self.matcher.to_trim
-        while to_trim:
-            position = to_trim.pop()
-            self.matcher.trim(position, self.tapes[position.instrument.symbol])
+        if tape.has_traded:
+            self.trigger.check(tape, 'LastPrice')
+        while to_trim or self.trigger.to_link:
+            if to_trim:
+                position = to_trim.pop()
+                self.matcher.trim(position, self.tapes[position.instrument.symbol])
+            else:
+                self.trigger.act_on_links()
         tape.check_quote(self.stamp())
 
-    # -- the market's own hand -------------------------------------------------------------------------------------
+    # -- the market's own hand ---------------------------------------------------------------------
 
     def rest(self, symbol: str, side: str, price_ticks: int, quantity: int) -> Optional[Order]:
         """Rest an order of the market and return it (.leaves, .price_ticks, .side); None when it would match.
@@ -498,7 +510,7 @@ class Exchange(object):
             raise ValueError('no such state of a contract: {}'.format(state))
         self.tapes[symbol].set('state', state)
 
-    # -- tables ----------------------------------------------------------------------------------------------------
+    # -- tables ------------------------------------------------------------------------------------
 
     def settle(self) -> None:
         """Bring all rows up to date and put what changed into the outbox."""

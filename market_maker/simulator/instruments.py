@@ -190,7 +190,7 @@ class Instrument(object):
     def __repr__(self) -> str:
         return '<Instrument {}>'.format(self.symbol)
 
-    # -- the grid --------------------------------------------------------------------------------------------------
+    # -- the grid ----------------------------------------------------------------------------------
 
     def set_grid(self, tick: float, lot: int) -> None:
         """Set tick and lot in the row and in the numbers derived from them."""
@@ -237,7 +237,7 @@ class Instrument(object):
         """Return the value of one lot at a price off the grid (mark and index prices), in minor units."""
         return contracts.lot_value(self.row, self.lot, price)
 
-    # -- rates -----------------------------------------------------------------------------------------------------
+    # -- rates -------------------------------------------------------------------------------------
 
     def set_fees(self, maker: float, taker: float) -> None:
         """Set the fee rates, as fractions; negative is a rebate."""
@@ -255,7 +255,7 @@ class Instrument(object):
         if rate is not None:
             self.row['fundingRate'] = rate
 
-    # -- life ------------------------------------------------------------------------------------------------------
+    # -- life --------------------------------------------------------------------------------------
 
     def back_to(self, date: Any) -> None:
         """Take the tick, lot and fees of an earlier day (the grid changed on XBTUSD alone; fees on all contracts)."""

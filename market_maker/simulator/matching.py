@@ -27,7 +27,7 @@ class Matcher(object):
         self.journal = house.journal
         self.to_trim = []  # type: Any  # positions whose reduce-only orders may have become too large
 
-    # -- meeting ---------------------------------------------------------------------------------------------------
+    # -- meeting -----------------------------------------------------------------------------------
 
     def match(self, taker: Order, tape: Tape, limit_ticks: Optional[int]) -> None:
         """Fill an arriving order as far as the other side reaches; ``limit_ticks`` None means at any price."""
@@ -168,6 +168,8 @@ class Matcher(object):
             house.banker.note_result(position, result, fee, order.order_id, stamp)
         if not leaves:
             self.finish(order)
+        elif order.link:
+            house.trigger.to_link.append(order)
 
     def book_fill(self, position: Any, change: int, cost: int, fee: int, tape: Tape) -> int:
         """Book a change of a position and its fee; return the realised result before the fee."""
@@ -205,7 +207,7 @@ class Matcher(object):
             return level.price
         return instrument.price_of(instrument.nearest_ticks(clearing.price_at_lot_value(instrument, level.lot_value)))
 
-    # -- resting ---------------------------------------------------------------------------------------------------
+    # -- resting -----------------------------------------------------------------------------------
 
     def rest(self, order: Order, tape: Tape) -> None:
         """Put what is left of a customer's order into the book and into the sums of its position."""
@@ -260,7 +262,7 @@ class Matcher(object):
             position.sell_cost -= cost
             position.sell_premium -= premium
 
-    # -- ends ------------------------------------------------------------------------------------------------------
+    # -- ends --------------------------------------------------------------------------------------
 
     def finish(self, order: Order) -> None:
         """Take a finished order out of the open ones."""
@@ -271,26 +273,30 @@ class Matcher(object):
         if order.reduce_only and order in position.reducers:
             position.reducers.remove(order)
         order.account.finish(order)
+        if order.link:
+            self.house.trigger.to_link.append(order)
 
-    def cancel(self, order: Order, text: str, tape: Tape) -> Dict[str, Any]:
-        """End an order: out of the book, its row Canceled with that text; return the row."""
+    def cancel(self, order: Order, text: str, tape: Tape, status: str = CANCELED) -> Dict[str, Any]:
+        """End an order: out of the book, its row Canceled (or Rejected) with that text; return the row."""
         stamp = self.house.stamp()
         if order.is_counted:
             self.uncount(order)
         if order.level is not None:
             tape.book.remove(order, stamp)
+        if order.is_armed and not order.is_held:
+            self.house.trigger.disarm(order)
         order.leaves = order.shown = 0
         row = order.row
         changed = {'orderID': order.order_id, 'clOrdID': order.client_id, 'account': order.account.id,
                    'symbol': order.instrument.symbol,
-                   'ordStatus': CANCELED, 'leavesQty': 0, 'text': text, 'timestamp': stamp, 'transactTime': stamp}
+                   'ordStatus': status, 'leavesQty': 0, 'text': text, 'timestamp': stamp, 'transactTime': stamp}
         if row['workingIndicator']:
             changed['workingIndicator'] = False
         row.update(changed)
         if order.is_told:
             self.journal.outbox.append(make_change('order', 'update', [changed], order.account.id,
                                                    order.instrument.symbol))
-        self.report(order, 'Canceled')
+        self.report(order, status)
         self.finish(order)
         return row
 

@@ -42,7 +42,8 @@ class Order(object):
         'order_id', 'client_id',
         'kind', 'time_in_force', 'post_only', 'reduce_only', 'close', 'is_final', 'finished_at', 'stop_ticks',
         'trigger', 'is_armed',
-        'is_told', 'peg', 'peg_offset', 'link', 'contingency', 'is_liquidation', 'within_mark', 'level', 'prev', 'next')
+        'is_told', 'peg', 'peg_offset', 'link', 'contingency', 'is_held', 'is_liquidation', 'within_mark', 'is_whole',
+        'waits_for_rise', 'level', 'prev', 'next')
 
     def __init__(self, account: Any, position: Any, instrument: Instrument, side: str, price_ticks: Optional[int],
                  quantity: int) -> None:
@@ -80,9 +81,12 @@ class Order(object):
         self.trigger = ''
         self.is_armed = False            # waits for its trigger
         self.peg = ''
-        self.peg_offset = None           # type: Optional[float]
+        self.peg_offset = None           # type: Optional[int]  # ticks
+        self.waits_for_rise = False      # which way the reference must go to trigger it
+        self.is_whole = False            # a Close without quantity: whatever the position is when it works
         self.link = ''
         self.contingency = ''
+        self.is_held = False             # waits until the order that it is linked to has filled
         self.is_liquidation = False
         self.within_mark = False
         self.level = self.prev = self.next = None  # type: Any  # its place in the book
@@ -92,8 +96,7 @@ class Order(object):
                                                               self.price_ticks, self.leaves)
 
 
-# -- values of a request
-# ------------------------------------------------------------------------------------------------
+# -- values of a request ---------------------------------------------------------------------------
 
 
 def given(value: Any) -> bool:
@@ -153,8 +156,7 @@ def text_of(value: Any, message: str, limit: int) -> str:
     return value
 
 
-# -- a new order
-# --------------------------------------------------------------------------------------------------------
+# -- a new order -----------------------------------------------------------------------------------
 
 
 def price_to_ticks(instrument: Instrument, value: Any, message: str, tick_message: str) -> int:
@@ -199,7 +201,7 @@ def read_order(account: Any, instrument: Instrument, fields: Dict[str, Any]) -> 
         price = None
     if kind is None or kind == '':
         kind = default_type(fields, price, instructions)
-    elif kind not in TYPES:
+    elif not isinstance(kind, str) or kind not in TYPES:
         raise Refusal(400, 'Unsupported ordType')
     if given(get('simpleOrderQty')):
         raise Refusal(400, 'Invalid simpleOrderQty')
@@ -214,6 +216,7 @@ def read_order(account: Any, instrument: Instrument, fields: Dict[str, Any]) -> 
         ticks = price_to_ticks(instrument, price, 'Invalid price', 'Invalid price tickSize')
     order = Order(account, position, instrument, side, ticks, quantity)
     order.kind = kind
+    order.is_whole = not given(get('orderQty'))
     client_id = get('clOrdID')
     if client_id:
         if type(client_id) is not str or len(client_id) > CLIENT_ID_LIMIT:
@@ -225,7 +228,7 @@ def read_order(account: Any, instrument: Instrument, fields: Dict[str, Any]) -> 
     if kind == 'Market':
         order.time_in_force = 'ImmediateOrCancel'
     if time_in_force:
-        if time_in_force not in TIMES_IN_FORCE:
+        if not isinstance(time_in_force, str) or time_in_force not in TIMES_IN_FORCE:
             raise Refusal(400, 'Unsupported timeInForce')
         if kind != 'Market' or time_in_force == 'FillOrKill':
             order.time_in_force = time_in_force
@@ -314,17 +317,89 @@ def read_display(order: Order, display: int) -> None:
 
 
 def read_trigger(order: Order, fields: Dict[str, Any], instructions: Tuple[str, ...]) -> None:
-    """Refuse what waits for a price."""
-    raise Refusal(400, 'Unsupported ordType')
+    """Take over what an order waits for or hangs on: stopPx and its reference price, or a peg and its offset.
+
+    Without an instruction the mark price triggers.  A sell stop and a buy-if-touched wait for a fall, the other two
+    for a rise.
+    """
+    stop, peg, offset = fields.get('stopPx'), fields.get('pegPriceType'), fields.get('pegOffsetValue')
+    if given(peg):
+        read_peg(order, peg, offset, instructions)
+    elif given(offset):
+        raise Refusal(400, 'Invalid pegOffsetValue for pegPriceType')
+    elif order.kind == 'Pegged':
+        raise Refusal(400, 'Invalid pegPriceType for ordType')
+    trails = order.peg == 'TrailingStopPeg'
+    if order.kind == 'Pegged':
+        order.price_ticks = None  # fixed on arrival, or at any price when it triggers
+    if order.kind not in STOP_TYPES and not trails:
+        if given(stop):
+            raise Refusal(400, 'Invalid stopPx for ordType')
+        return
+    order.is_armed = True
+    order.waits_for_rise = order.is_buy if order.kind in ('Stop', 'StopLimit') else not order.is_buy
+    if trails:
+        order.waits_for_rise = offset_of(order) > 0
+    order.trigger = next((word for word in instructions if word in TRIGGERS), 'MarkPrice')
+    if given(stop) and not trails:
+        order.stop_ticks = price_to_ticks(order.instrument, stop, 'Invalid stopPx for ordType',
+                                          'Invalid stopPx tickSize')
+    elif not trails:
+        raise Refusal(400, 'Invalid stopPx for ordType')
+
+
+def offset_of(order: Order) -> int:
+    """Return the distance of a pegged order from its reference, in ticks, signed; 0 without one."""
+    return order.peg_offset or 0
+
+
+def read_peg(order: Order, peg: Any, offset: Any, instructions: Tuple[str, ...]) -> None:
+    """Take over a peg: a trailing stop, or a limit order whose price is fixed on arrival relative to the book's best
+    prices.
+    """
+    if peg not in PEGS:
+        raise Refusal(400, 'Unsupported pegPriceType')
+    if peg == 'TrailingStopPeg':
+        if order.kind not in STOP_TYPES and order.kind != 'Pegged':
+            raise Refusal(400, 'Invalid pegPriceType for ordType')
+    elif order.kind != 'Pegged':
+        raise Refusal(400, 'Invalid pegPriceType for ordType')
+    elif 'Fixed' not in instructions:
+        raise Refusal(400, 'Invalid execInst')
+    order.peg = peg
+    order.peg_offset = peg_offset(order, offset)
+
+
+def peg_offset(order: Order, offset: Any) -> int:
+    """Return a peg's offset in ticks; a trailing stop's is negative when it waits for a fall, positive when for a
+    rise.
+    """
+    message = 'Invalid pegOffsetValue for pegPriceType'
+    value = real(offset, message) if given(offset) else 0.0
+    ticks = order.instrument.ticks_of(value)
+    if ticks is None:
+        raise Refusal(400, 'Invalid pegOffsetValue tickSize')
+    if abs(ticks) > order.instrument.max_ticks:
+        raise Refusal(400, message)
+    if order.peg == 'TrailingStopPeg':
+        falls = order.is_buy == (order.kind in ('MarketIfTouched', 'LimitIfTouched'))
+        if not ticks or (ticks < 0) != falls:
+            raise Refusal(400, message)
+    return ticks
 
 
 def read_contingency(order: Order, fields: Dict[str, Any]) -> None:
-    """Refuse linked orders."""
-    raise Refusal(400, 'Unsupported contingencyType')
+    """Take over how an order is linked to others: by a clOrdLinkID, and, on the one that acts, a contingencyType."""
+    link, kind = fields.get('clOrdLinkID'), fields.get('contingencyType')
+    if given(kind) and (not isinstance(kind, str) or kind not in CONTINGENCIES):
+        raise Refusal(400, 'Unsupported contingencyType')
+    if not given(link):
+        raise Refusal(400, 'Invalid clOrdLinkID for contingencyType')
+    order.link = text_of(link, 'Invalid clOrdLinkID for contingencyType', CLIENT_ID_LIMIT)
+    order.contingency = kind or ''
 
 
-# -- rows
-# ---------------------------------------------------------------------------------------------------------------
+# -- rows ------------------------------------------------------------------------------------------
 
 
 def new_row(order: Order, fields: Dict[str, Any], stamp: str) -> Dict[str, Any]:
@@ -350,4 +425,15 @@ def new_row(order: Order, fields: Dict[str, Any], stamp: str) -> Dict[str, Any]:
         row['execInst'] = ','.join(words(execution, 'Invalid execInst'))
     if order.display is not None:
         row['displayQty'] = order.display
+    if order.stop_ticks is not None:
+        row['stopPx'] = order.instrument.price_of(order.stop_ticks)
+    if order.peg:
+        row['pegPriceType'] = order.peg
+        row['pegOffsetValue'] = order.instrument.price_of(offset_of(order))
+    if order.link:
+        row['clOrdLinkID'] = order.link
+        if order.contingency:
+            row['contingencyType'] = order.contingency
+    if order.is_armed or order.is_held:
+        row['workingIndicator'] = False
     return row

@@ -85,7 +85,7 @@ def symbols_of(value: Any, instruments: Any) -> Callable[[Any], bool]:
     return lambda symbol: symbol in names
 
 
-# -- filter -----------------------------------------------------------------------------------------------------------
+# -- filter ----------------------------------------------------------------------------------------
 
 
 def meets(row: Row, column: str, wanted: Any) -> bool:
@@ -152,7 +152,7 @@ def read_filter(value: Any, columns: Iterable[str]) -> List[Callable[[Row], bool
     return [condition(name, one, columns) for name, one in sorted(wanted.items())]
 
 
-# -- the whole --------------------------------------------------------------------------------------------------------
+# -- the whole -------------------------------------------------------------------------------------
 
 
 def read_columns(value: Any, known: Iterable[str], keys: List[str]) -> Optional[List[str]]:

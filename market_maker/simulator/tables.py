@@ -73,7 +73,7 @@ class Tape(object):
         self.bins = Bins(self.instrument)
         self._begin(stamp)
 
-    # -- trades ----------------------------------------------------------------------------------------------------
+    # -- trades ------------------------------------------------------------------------------------
 
     def print_trade(self, side: str, size: int, ticks: int, price: float, value: int, match_id: str, stamp: str,
                     kind: str = 'Regular') -> None:
@@ -100,7 +100,7 @@ class Tape(object):
         self.session_turnover += value
         self.has_traded = True
 
-    # -- quotes ----------------------------------------------------------------------------------------------------
+    # -- quotes ------------------------------------------------------------------------------------
 
     def check_quote(self, stamp: str) -> None:
         """Append a quote when the best price or size of a side is another than in the last one."""
@@ -125,7 +125,7 @@ class Tape(object):
         self.quotes.append(row)
         self.new_quotes.append(row)
 
-    # -- collecting ------------------------------------------------------------------------------------------------
+    # -- collecting --------------------------------------------------------------------------------
 
     def settle(self, stamp: str) -> None:
         """Tell all that is marked."""
@@ -223,7 +223,7 @@ class Tape(object):
         self.set('openInterest', interest)
         self.set('openValue', interest // self.instrument.lot * self.instrument.mark_lot_value)
 
-    # -- on the clock ----------------------------------------------------------------------------------------------
+    # -- on the clock ------------------------------------------------------------------------------
 
     def set_prices(self) -> None:
         """Refresh bid, ask and impact prices of the instrument row (BitMEX does so on a timer, not with every
