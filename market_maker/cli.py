@@ -10,6 +10,7 @@ import difflib
 import importlib
 import os
 import re
+import signal
 import sys
 from typing import Any, List, Optional  # noqa: F401
 
@@ -17,7 +18,8 @@ from market_maker.utils.constants import VERSION
 
 COMMANDS = ('setup', 'demo', 'testnet')  # besides `run`, which is what happens without a command
 
-EXIT_FAILURE = 1  # as in utils/errors.py, which is too heavy to import here
+EXIT_OK = 0  # these are those of utils/errors.py, which is too heavy to import here
+EXIT_FAILURE = 1
 EXIT_USAGE = 2
 
 EXIT_CODES = """exit codes:
@@ -100,6 +102,19 @@ def _command(name, arguments):
 
 def _run(arguments, installed):
     # type: (List[str], Optional[str]) -> int
+    """Run the bot.  SIGTERM ends the start as Ctrl-C does; the bot takes both over as soon as there is something to
+    clean up, and what it raises after its clean-up is a KeyboardInterrupt with an exit code of its own."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        return _run_bot(arguments, installed)
+    except KeyboardInterrupt as stop:
+        if not isinstance(stop, SystemExit):
+            _complain('interrupted before there was anything to clean up')
+        return _exit_code(getattr(stop, 'code', None))
+
+
+def _run_bot(arguments, installed):
+    # type: (List[str], Optional[str]) -> int
     module = _fetch('run')
     wants_help = '-h' in arguments or '--help' in arguments
     parser = Parser(prog='marketmaker', usage='marketmaker [SYMBOL] [options]\n       marketmaker COMMAND [options]',
@@ -151,6 +166,11 @@ def _epilog(run):
     return '\n'.join(lines)
 
 
+def _interrupt(signum, frame):
+    # type: (int, Any) -> None
+    raise KeyboardInterrupt()
+
+
 def _fetch(name):
     # type: (str) -> Any
     return importlib.import_module('market_maker.commands.' + name)
@@ -158,7 +178,7 @@ def _fetch(name):
 
 def _exit_code(result):
     # type: (Any) -> int
-    return int(result) if result is not None else 0
+    return int(result) if result is not None else EXIT_OK
 
 
 def _indented(text):

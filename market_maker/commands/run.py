@@ -5,7 +5,6 @@ import importlib
 import inspect
 import logging
 import os
-import signal
 import sys
 from typing import Any, List, Optional, Tuple  # noqa: F401
 
@@ -41,7 +40,6 @@ def main(args: Any) -> int:
 
     ``--local`` and ``--base-url`` are read from the command line by the settings themselves, for scripts have them too.
     """
-    _interrupt_on_sigterm()
     log.setup_custom_logger('root')
     if args.dry_run:
         settings.DRY_RUN = True
@@ -51,12 +49,7 @@ def main(args: Any) -> int:
         logger.info('%s', args.copy)
     strategy = load_strategy(args.strategy) if args.strategy else None
     bot = importlib.import_module('market_maker.market_maker')
-    try:
-        result = bot.run(strategy) if strategy else bot.run()
-    except KeyboardInterrupt as stop:
-        if not isinstance(stop, SystemExit):  # the bot's own kind of it comes after its clean-up and its summary
-            logger.info('Interrupted before there was anything to clean up.')
-        return errors.EXIT_OK
+    result = bot.run(strategy) if strategy else bot.run()
     return errors.EXIT_OK if result is None else int(result)
 
 
@@ -104,12 +97,3 @@ def _import_strategy(path):
         return importlib.import_module('market_maker.' + os.path.splitext(os.path.basename(path))[0])
     sys.path.insert(0, os.path.dirname(path))  # for good, as `python FILE` does: a strategy may import late
     return import_path(path)
-
-
-def _interrupt_on_sigterm():
-    # type: () -> None
-    """Let SIGTERM end the start like Ctrl-C; the bot takes the signals over as soon as it has something to clean up."""
-    def interrupt(signum, frame):
-        # type: (int, Any) -> None
-        raise KeyboardInterrupt()
-    signal.signal(signal.SIGTERM, interrupt)
