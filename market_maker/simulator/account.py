@@ -92,7 +92,7 @@ class Position(object):
                  'reducers',
                  'open_cost', 'open_premium', 'init', 'isolated', 'leverage', 'init_rate', 'maint_rate', 'order_rate',
                  'risk_limit',
-                 'pos_init', 'pos_comm', 'pos_cross', 'pos_margin', 'pos_maint', 'percentile', 'liquidating', 'row',
+                 'pos_init', 'pos_comm', 'pos_cross', 'pos_margin', 'pos_maint', 'percentile', 'row',
                  'dirt', 'opening_qty',
                  'liquidation_price', 'bankrupt_price')
 
@@ -113,8 +113,7 @@ class Position(object):
         self.risk_limit = instrument.row['riskLimit']
         self.pos_init = self.pos_comm = self.pos_cross = self.pos_margin = self.pos_maint = 0
         self.percentile = None      # type: Optional[float]
-        self.liquidating = False
-        self.liquidation_price = self.bankrupt_price = None  # type: Optional[float]
+        self.liquidation_price = self.bankrupt_price = None  # type: Any
         self.row = {}               # type: Dict[str, Any]  # as last published
         self.dirt = 0
         self.opening_qty = 0

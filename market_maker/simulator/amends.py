@@ -140,8 +140,6 @@ class Amender(object):
 
     def _check(self, order: Order, wish: Wish, tape: Tape) -> None:
         desk, position = self.house.desk, order.position
-        if position.liquidating:
-            raise Refusal(400, 'Position is in liquidation')
         if order.reduce_only and wish.leaves > order.leaves and wish.leaves > abs(position.quantity):
             raise Refusal(400, orders.against_position('Close' if order.close else 'ReduceOnly', order.side,
                                                        position.quantity))

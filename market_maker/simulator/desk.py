@@ -37,8 +37,6 @@ class Desk(object):
         position = order.position
         if account.restricted:
             raise Refusal(400, 'Account is restricted')
-        if position.liquidating:
-            raise Refusal(400, 'Position is in liquidation')
         if position.open_orders >= MAX_OPEN_ORDERS:
             raise Refusal(400, 'Too many open orders')
         if order.peg:
@@ -239,6 +237,32 @@ class Desk(object):
 
     def _end(self, order: Order, reason: str, tape: Tape) -> None:
         self.matcher.cancel(order, 'Canceled: Order had {}\n{}'.format(reason, last_line(order)), tape)
+
+    # -- by force --------------------------------------------------------------------------------------
+
+    def forced(self, position: Any, side: str, quantity: int, ticks: int, text: str, tape: Tape) -> Order:
+        """Place a fill-or-kill order that the liquidation engine sends for an account, unchecked; return it."""
+        order = Order(position.account, position, tape.instrument, side, ticks, quantity)
+        order.time_in_force = 'FillOrKill'
+        self._accept(order, {'text': text}, tape)
+        return order
+
+    def closed_by_force(self, position: Any, price: float, text: str, size: int = 0) -> Order:
+        """Return the order, told as filled, that stands for a position (or ``size`` of it) taken away outside the
+        book.
+        """
+        house, instrument, account = self.house, position.instrument, position.account
+        size = size or abs(position.quantity)
+        order = Order(account, position, instrument, orders.SELL if position.quantity > 0 else orders.BUY,
+                      instrument.nearest_ticks(price), size)
+        order.order_id = house.new_order_id()
+        order.leaves, order.filled, order.is_final = 0, size, True
+        order.finished_at = house.now
+        order.row = orders.new_row(order, {'text': text}, house.stamp())
+        order.row.update(ordStatus='Filled', cumQty=size, avgPx=price, price=price, workingIndicator=False)
+        account.finished[order.order_id] = order
+        self.matcher.tell_new(order)
+        return order
 
     # -- finding -----------------------------------------------------------------------------------
 

@@ -17,15 +17,17 @@ from market_maker.simulator.account import DEFAULT_BALANCES, Account, Key, Posit
 from market_maker.simulator.amends import Amender
 from market_maker.simulator.book import BUY, Book
 from market_maker.simulator.desk import Desk
+from market_maker.simulator.funding import Funding
 from market_maker.simulator.instruments import Instrument
 from market_maker.simulator.journal import Change, Journal, filled
+from market_maker.simulator.liquidation import LIQUIDATOR_ACCOUNT, Liquidation
 from market_maker.simulator.margins import MarginDesk
 from market_maker.simulator.marks import Marker
 from market_maker.simulator.matching import Matcher
 from market_maker.simulator.orders import TEXT_LIMIT, Order, given, real
 from market_maker.simulator.refusal import Refusal
 from market_maker.simulator.tables import Tape
-from market_maker.simulator.timestamps import HOUR, MINUTE, Stamper, iso, next_multiple
+from market_maker.simulator.timestamps import DAY, HOUR, MINUTE, Stamper, iso, next_multiple
 from market_maker.simulator.triggers import Trigger
 from market_maker.simulator.wallets import Banker
 
@@ -65,7 +67,6 @@ class Exchange(object):
         self.journal = Journal()
         self.fees = {}                       # type: Dict[str, int]  # collected so far, minor units
         self.deposited = {}                  # type: Dict[str, int]  # came in from outside so far
-        self.insurance = OrderedDict(INSURANCE_FUND)  # type: OrderedDict[str, int]
         self.index_prints = deque(maxlen=ROWS_KEPT)   # type: Deque[Dict[str, Any]]
         self.funding_rows = deque(maxlen=ROWS_KEPT)   # type: Deque[Dict[str, Any]]
         self.insurance_rows = deque(maxlen=ROWS_KEPT)  # type: Deque[Dict[str, Any]]
@@ -80,14 +81,22 @@ class Exchange(object):
         self.matcher = Matcher(self)
         self.marker = Marker(self)
         self.trigger = Trigger(self)
+        self.funding = Funding(self)
+        self.liquidation = Liquidation(self)
         self.desk = Desk(self)
         self.amender = Amender(self)
         self.margin_desk = MarginDesk(self)
         self.market = Account(MARKET_ACCOUNT)  # the market's own hand
         self.market.is_market = True
+        self.liquidator = Account(LIQUIDATOR_ACCOUNT)  # the liquidation engine; its purses are the insurance fund
+        for currency, amount in INSURANCE_FUND:
+            self.liquidator.purse(currency).wallet = amount
         for instrument in instruments.values():
             self._list(instrument, fees)
+        for currency in self.fees:
+            self.tell_insurance(currency)
         self._start_clocks()
+        self.journal.outbox = []
 
     def _list(self, instrument: Instrument, fees: Optional[Tuple[float, float]]) -> None:
         instrument.begin(self.now)
@@ -103,7 +112,7 @@ class Exchange(object):
         self.premiums[symbol] = OrderedDict()
         self.fees.setdefault(instrument.currency, 0)
         self.deposited.setdefault(instrument.currency, 0)
-        self.insurance.setdefault(instrument.currency, 0)
+        self.funding.start(tape)
         self.marker.publish(tape, self.now)
         tape.changes = {}
         instrument.row['timestamp'] = self.stamp()
@@ -163,6 +172,8 @@ class Exchange(object):
         self._schedule(next_multiple(now, SHORT_INTERVAL), self._tell_short_views, SHORT_INTERVAL)
         self._schedule(next_multiple(now, MINUTE), self._close_minute, MINUTE)
         self._schedule(next_multiple(now, HOUR), self._close_session, HOUR)
+        self._schedule(next_multiple(now, DAY), self._close_day, DAY)
+        self._schedule(next_multiple(now, DAY, DAY / 2), self._publish_insurance, DAY)
         self._due = self._agenda[0][0]
 
     def _publish_marks(self, due: float) -> None:
@@ -173,10 +184,16 @@ class Exchange(object):
         for tape in self.tapes.values():
             if tape.instrument.row['state'] == 'Open':
                 self.marker.publish(tape, due)
+                self.trigger.follow(tape)
+                self.liquidation.set_percentiles(tape.symbol)
         self._after_marks()
 
     def _after_marks(self) -> None:
-        """Do what a new mark may call for."""
+        """Do what new marks may call for: set off waiting orders, liquidate."""
+        for tape in self.tapes.values():
+            self.trigger.check(tape, 'MarkPrice', 'IndexPrice')
+            self.after(tape)
+        self.liquidation.check()
 
     def _refresh_prices(self, due: float) -> None:
         for tape in self.tapes.values():
@@ -193,10 +210,31 @@ class Exchange(object):
             for table, size, row in tape.bins.close_minute(due, tape.quotes[-1]):
                 self.journal.tell(table + size, 'insert', [row], None, tape.symbol)
             self.marker.refresh_basis(tape)
+            self.funding.sample(tape)
 
     def _close_session(self, due: float) -> None:
         for tape in self.tapes.values():
             tape.close_session(iso(due), iso(due + HOUR))
+            for position in self.holders[tape.symbol].values():
+                position.opening_qty = position.quantity
+                self.journal.mark_all(position)
+
+    def _close_day(self, due: float) -> None:
+        """End the orders that were good for a day."""
+        for account in list(self.accounts.values()):
+            self.desk.cancel_all(account, lambda row: row['timeInForce'] == 'Day',
+                                 'Canceled: Order had timeInForce of Day')
+            self.trigger.act_on_links()
+
+    def _publish_insurance(self, due: float) -> None:
+        for currency in self.fees:
+            self.tell_insurance(currency)
+
+    def tell_insurance(self, currency: str) -> None:
+        """Tell what the insurance fund holds in a currency."""
+        row = {'currency': currency, 'timestamp': self.stamp(), 'walletBalance': self.liquidator.purse(currency).wallet}
+        self.insurance_rows.append(row)
+        self.journal.tell('insurance', 'insert', [row])
 
     # -- accounts ----------------------------------------------------------------------------------
 
@@ -290,13 +328,13 @@ class Exchange(object):
         not accepted.
         """
         order = self.desk.place(account, fields)
-        self._after(self.tapes[order.instrument.symbol])
+        self.after(self.tapes[order.instrument.symbol])
         return dict(order.row)  # type: ignore[arg-type]
 
     def amend(self, account: Account, fields: Dict[str, Any]) -> Dict[str, Any]:
         """Amend an order (PUT /order) and return its row."""
         order = self.amender.amend(account, fields)
-        self._after(self.tapes[order.instrument.symbol])
+        self.after(self.tapes[order.instrument.symbol])
         return dict(order.row)  # type: ignore[arg-type]
 
     def cancel(self, account: Account, fields: Dict[str, Any]) -> List[Dict[str, Any]]:
@@ -368,7 +406,7 @@ class Exchange(object):
             account.cancel_at = None
             self.desk.cancel_all(account, lambda row: True, 'Canceled: Cancel All After\nCanceled via API.')
 
-    def _after(self, tape: Tape) -> None:
+    def after(self, tape: Tape) -> None:
         """Do what an event on a contract may call for, then tell its quote."""
         to_trim = self.matcher.to_trim
         if tape.has_traded:
@@ -380,6 +418,8 @@ class Exchange(object):
             else:
                 self.trigger.act_on_links()
         tape.check_quote(self.stamp())
+        if tape.has_traded:
+            self.liquidation.check()
 
     # -- the market's own hand ---------------------------------------------------------------------
 
@@ -421,7 +461,7 @@ class Exchange(object):
         self.matcher.match(order, tape, limit_ticks)
         filled_quantity = quantity - order.leaves
         if filled_quantity:
-            self._after(tape)
+            self.after(tape)
         return filled_quantity
 
     def withdraw(self, handle: Order) -> None:
@@ -504,11 +544,25 @@ class Exchange(object):
         self.marker.publish(tape, self.now)
         self._after_marks()
 
+    def set_funding(self, symbol: str, rate: Optional[float] = None, interval: Optional[float] = None) -> None:
+        """Set the rate that is due next on a perpetual, or the seconds from one payment to the next."""
+        tape = self.tapes[symbol]
+        if rate is not None:
+            tape.set('fundingRate', rate)
+            tape.instrument.set_funding_rate(rate)
+            self.funding.recarry(tape)
+        if interval is not None:
+            self.funding.set_interval(tape, interval)
+
     def set_state(self, symbol: str, state: str) -> None:
-        """Open or close the trading of a contract."""
-        if state not in ('Open', 'Closed'):
+        """Open or close the trading of a contract, or settle it at its index."""
+        tape = self.tapes[symbol]
+        if state == 'Settled':
+            self.funding.settle(tape, self.instruments[tape.instrument.index_symbol].row['lastPrice'])
+        elif state in ('Open', 'Closed'):
+            tape.set('state', state)
+        else:
             raise ValueError('no such state of a contract: {}'.format(state))
-        self.tapes[symbol].set('state', state)
 
     # -- tables ------------------------------------------------------------------------------------
 

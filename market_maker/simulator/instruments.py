@@ -73,7 +73,8 @@ CATALOGUE = OrderedDict([
         'referenceSymbol': '.XBT', 'maxOrderQty': 10000000, 'minPrice': 0.01, 'lotSize': 1, 'tickSize': 0.01,
         'multiplier': -100000000,
         'settlCurrency': 'XBt', 'underlyingToSettleMultiplier': -100000000, 'isInverse': True, 'riskLimit': 20000000000,
-        'riskStep': 15000000000, 'fairMethod': 'ImpactMidPrice', 'prevTotalVolume': 18110420,
+        'riskStep': 15000000000, 'relistInterval': span(WEEK), 'fairMethod': 'ImpactMidPrice',
+        'prevTotalVolume': 18110420,
         'prevTotalTurnover': 4612280114023,
         'instrumentID': 7}, 389.25, 52000)),
     ('.BXBT', (INDEX, {'rootSymbol': 'XBT', 'underlying': 'XBT', 'instrumentID': 1164}, 78176.66, 0)),
@@ -181,6 +182,8 @@ class Instrument(object):
         self.parked = True                   # no order has touched the book yet: quotes follow the index
         self.unseen_interest = 0             # contracts of open interest that no account here holds
         self.mark_lot_value = 0              # value of one lot at the mark, minor units
+        self.funding_interval = FUNDING_INTERVAL  # type: float  # seconds
+        self.funding_at = 0.0                # Unix seconds of the next payment
         self.mark_epoch = 0                  # counts the published marks
         self.mark_pinned = None              # type: Optional[float]
         self.set_grid(row['tickSize'], row.get('lotSize', 1))
@@ -301,7 +304,8 @@ class Instrument(object):
         row['openingTimestamp'] = iso(next_multiple(now, HOUR) - HOUR)
         row['closingTimestamp'] = iso(next_multiple(now, HOUR))
         if row['typ'] == 'FFWCSX':
-            row['fundingTimestamp'] = iso(next_multiple(now, FUNDING_INTERVAL, FUNDING_OFFSET))
+            self.funding_at = next_multiple(now, FUNDING_INTERVAL, FUNDING_OFFSET)
+            row['fundingTimestamp'] = iso(self.funding_at)
             return
         self.expires = next_multiple(now, WEEK, FRIDAY_NOON)
         row['listing'] = row['front'] = iso(self.expires - WEEK)

@@ -23,8 +23,6 @@ class MarginDesk(object):
             if not given(fields.get(name)):
                 raise Refusal(400, "'{}' is a required arg.".format(name))
         position = account.position(self.house.tradable(fields['symbol']))  # type: Position
-        if position.liquidating:
-            raise Refusal(400, 'Position is in liquidation')
         return position
 
     def leverage(self, account: Any, fields: Dict[str, Any]) -> Position:

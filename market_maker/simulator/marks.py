@@ -7,12 +7,11 @@ checked against published rows.)  Pure.
 from typing import Any, Dict
 
 from market_maker.simulator import clearing
-from market_maker.simulator.instruments import FUNDING_INTERVAL, FUNDING_OFFSET, Instrument
+from market_maker.simulator.instruments import Instrument
 from market_maker.simulator.tables import Tape
-from market_maker.simulator.timestamps import DAY, next_multiple
+from market_maker.simulator.timestamps import DAY
 
 YEAR = 365 * DAY
-FUNDINGS_A_YEAR = 1095
 
 
 def to_grid(price: float, step: float) -> float:
@@ -24,9 +23,9 @@ def fair_fields(instrument: Instrument, index: float, now: float) -> Dict[str, A
     """Return the fair price fields of a contract at an index price."""
     row, step = instrument.row, instrument.row['minTick']
     if instrument.expires is None:
-        left = (next_multiple(now, FUNDING_INTERVAL, FUNDING_OFFSET) - now) / FUNDING_INTERVAL
+        left = max(0.0, instrument.funding_at - now) / instrument.funding_interval
         fair = to_grid(index * (1 + instrument.funding_rate * left), step)
-        rate = round(instrument.funding_rate * FUNDINGS_A_YEAR, 10)
+        rate = round(instrument.funding_rate * YEAR / instrument.funding_interval, 10)
     else:
         rate = row.get('fairBasisRate', 0)
         fair = to_grid(index + index * rate * max(0.0, instrument.expires - now) / YEAR, step)
@@ -61,8 +60,9 @@ class Marker(object):
         """Value all positions anew, and the premium of all orders that now stand beyond the mark."""
         house, journal = self.house, self.house.journal
         symbol = tape.symbol
-        if house.market.positions.get(symbol) is not None:
-            clearing.carry(house.market.positions[symbol])
+        for own in (house.market, house.liquidator):
+            if symbol in own.positions:
+                clearing.carry(own.positions[symbol])
         for position in house.holders[symbol].values():
             clearing.carry(position)
             journal.mark_all(position)

@@ -55,7 +55,7 @@ class Matcher(object):
         value = size // taker.instrument.lot * level.lot_value
         match_id = house.new_execution_id()
         taker.leaves -= size
-        if taker.row is None and maker.row is None:
+        if taker.account is maker.account and taker.row is None:
             self._take_from(maker, level, size, tape, stamp)
         else:
             if maker.row is None:
@@ -90,9 +90,9 @@ class Matcher(object):
             book.shrink(level, -maker.shown, maker.shown, stamp)
 
     def _hand_fill(self, order: Order, size: int, value: int, tape: Tape) -> None:
-        """Book a fill of the market's own hand: its position and the money that it made, no fee, no rows."""
+        """Book a fill of the market's own hand or the liquidation engine: position and money, no fee, no rows."""
         instrument = order.instrument
-        position = self.house.market.position(instrument)
+        position = order.account.position(instrument)
         before = position.quantity
         change, cost = (size, value * instrument.buy_sign) if order.is_buy else (-size, -value * instrument.buy_sign)
         position.purse.wallet += clearing.apply_fill(position, change, cost)

@@ -52,7 +52,7 @@ class Order(object):
         self.instrument = instrument
         self.side = side
         self.is_buy = side == BUY
-        self.price_ticks = price_ticks   # None: at any price
+        self.price_ticks = price_ticks  # type: Any  # None: at any price
         self.quantity = quantity         # orderQty: all of it, filled or not
         self.leaves = quantity
         self.shown = quantity            # of leaves, what the book shows
