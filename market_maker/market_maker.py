@@ -622,6 +622,9 @@ class OrderManager(object):
             left = len(exchange.get_orders()), str(error)
         except (KeyboardInterrupt, SystemExit):
             left = exchange.cancel_once()
+        except Exception as error:   # whatever it is, the end must go on
+            logger.exception('Cancelling our orders failed.')
+            left = max(1, len(exchange.get_orders())), str(error)
         self._mm_report_left(*left)
 
     def _mm_report_left(self, count, reason):
