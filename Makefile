@@ -61,11 +61,23 @@ docs: $(VENV)/stamp-docs
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo 'docs/_build/html/index.html'
 
-bench: $(VENV)/stamp-test
-	$(BIN)/python -m benchmarks
+# The classic bot in an environment of its own: what the benchmarks compare with.
+CLASSIC = .venvs/classic
+$(CLASSIC)/stamp:
+	@sh .ci/make-venv $(CLASSIC) '$(PYTHON)'
+	$(CLASSIC)/bin/python -m pip --disable-pip-version-check install --quiet \
+		bitmex-market-maker==1.6.1 websocket-client==0.56.0
+	@touch $@
+
+bench: $(VENV)/stamp-test $(CLASSIC)/stamp
+	@mkdir -p benchmarks/results
+	for name in tables converge orders; do \
+		$(BIN)/python benchmarks/$$name.py --baseline-python $(CLASSIC)/bin/python \
+			--json benchmarks/results/$$name.json || exit 1; done
+	$(BIN)/python benchmarks/server.py --json benchmarks/results/server.json
 
 bench-quick: $(VENV)/stamp-test
-	$(BIN)/python -m benchmarks --quick
+	for name in tables converge orders; do $(BIN)/python benchmarks/$$name.py --quick || exit 1; done
 
 clean:
 	rm -rf $(VENV) .venvs build dist docs/_build htmlcov .coverage .coverage.* *.egg-info
