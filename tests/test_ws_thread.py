@@ -657,7 +657,7 @@ def test_too_many_connections_are_waited_out(feed):
     ({}, '...retry in 16 minutes.', 960), ({'retry-after': 'soon'}, '', 0), ({}, '', 0)])
 def test_how_long_to_stay_away(headers, body, seconds):
     """From the header or the text."""
-    assert ws_thread.retry_after(ws_thread.LinkError('x', 429, headers, body)) == seconds
+    assert ws_thread.LinkError('x', 429, headers, body).retry_after() == seconds
 
 
 @pytest.mark.parametrize('host', ['testnet.bitmex.com', 'www.bitmex.com', 'bitmex.com'])

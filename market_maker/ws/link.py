@@ -2,10 +2,12 @@
 
 websocket-client does the handshake, TLS, proxies and sending; ``frames`` reads.  Every trouble is a LinkError.
 """
+import json
 import os
+import re
 import socket
-import threading  # noqa: F401
-from typing import Any, Dict, List, Mapping, Optional  # noqa: F401
+from email.utils import parsedate_to_datetime
+from typing import Any, Dict, Mapping, Optional  # noqa: F401
 from urllib.parse import unquote, urlsplit
 
 import requests.utils
@@ -30,6 +32,35 @@ class LinkError(Exception):
         self.headers = dict(headers or {})
         self.body = body
         self.opened = opened
+
+    def message(self):
+        # type: () -> str
+        """Return the message in the body of a refusal, shortened; '' when the body is a page and no JSON."""
+        try:
+            error = json.loads(self.body)['error']
+        except (ValueError, KeyError, TypeError):
+            return ''
+        return ' '.join(str(error.get('message', '') if isinstance(error, dict) else error).split())[:200]
+
+    def retry_after(self):
+        # type: () -> float
+        """Return the seconds that a refusal asks us to stay away, 0 when it says nothing."""
+        header = self.headers.get('retry-after', '').strip()
+        if header.isdigit():
+            return float(header)
+        asked = re.search(r'retry in (\d+) (second|minute)', self.body)
+        return float(asked.group(1)) * (60 if asked.group(2) == 'minute' else 1) if asked else 0.0
+
+    def exchange_time(self):
+        # type: () -> Optional[float]
+        """Return the exchange's clock (Unix seconds) at a refusal, None when it does not tell."""
+        told = re.search(r'Current time: (\d+)', self.body)
+        if told:
+            return float(told.group(1))
+        try:
+            return parsedate_to_datetime(self.headers['date']).timestamp()
+        except (KeyError, TypeError, ValueError):
+            return None
 
 
 class Link:

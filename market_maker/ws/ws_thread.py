@@ -7,35 +7,31 @@ Reads are answered from memory at once and take no lock.
 import json
 import logging
 import random
-import re
 import threading
 import time
-from email.utils import parsedate_to_datetime
 from typing import Any, Dict, List, Optional  # noqa: F401
-from urllib.parse import urlsplit
 
 from market_maker.auth import signing
 from market_maker.settings import settings
 from market_maker.utils import clock as clocks
-from market_maker.utils.constants import CLOSING_DATE, LOCAL_BASE_URL
 from market_maker.utils.errors import AuthenticationError, ConnectionLost, MarketMakerError, SettingsError  # noqa: F401
 from market_maker.utils.math import decimals
 from market_maker.ws import executions, views
+from market_maker.ws.address import CLOSED, is_bitmex, topics, websocket_url
 from market_maker.ws.backoff import Backoff
 from market_maker.ws.health import Health
 from market_maker.ws.link import Link, LinkError, route
-from market_maker.ws.tables import HISTORY, Row, Tables, parse, split_topic  # noqa: F401
+from market_maker.ws.reading import Reading
+from market_maker.ws.tables import HISTORY, Row, parse, split_topic  # noqa: F401
+from market_maker.ws.watch import Watch
 
 IMAGE_PATIENCE = 5.0  # seconds after which a missing image is asked for again: BitMEX may delay some by 2.5
 NEAREST_WITHIN = 3.0  # seconds to wait for the list of instruments when a symbol is refused
 JOIN_WITHIN = 0.5     # seconds that exit() waits for the thread
 LOOK_EVERY = 0.25     # seconds, or a fifth of a heartbeat when that is less, between two looks at how it stands
 
-CLOSED = 'BitMEX and its testnet closed on {}; set BASE_URL = "{}" for the local exchange, or run with --local'.format(
-    CLOSING_DATE, LOCAL_BASE_URL)
 
-
-class BitMEXWebsocket:
+class BitMEXWebsocket(Reading):
     """Live tables over one WebSocket that is reopened in place when it is lost.
 
     ``api_key`` and ``api_secret`` are those of the login; without them it uses API_KEY and API_SECRET of the settings.
@@ -51,6 +47,7 @@ class BitMEXWebsocket:
     def __init__(self, api_key=None, api_secret=None, clock=None, heartbeat=5.0, stale_after=15.0,
                  image_patience=IMAGE_PATIENCE, history=HISTORY):
         # type: (Optional[str], Optional[str], Optional[clocks.Clock], float, float, float, int) -> None
+        Reading.__init__(self, history)
         self.logger = logging.getLogger('root')
         self.symbol = ''
         self.exited = False
@@ -58,18 +55,14 @@ class BitMEXWebsocket:
         self.clock_offset = 0.0
         self.reconnects = 0
         self.last_gap = None      # type: Optional[float]
-        self.tables = Tables(history)
-        self.executions = executions.Executions()
         self.health = Health('', heartbeat, stale_after)
         self.ws = Link()
+        self._watch = Watch('', self.tables, self._touch, self.health)
         self._api_key = api_key
         self._api_secret = api_secret
         self._clock = clock or clocks.REAL
         self._image_patience = image_patience
         self._backoff = Backoff(random.Random().random)
-        self._touch = views.Touch()
-        self._best = None         # type: Any            # (bid, ask) that was told last
-        self._quantity = None     # type: Any            # position that was told last
         self._url = ''
         self._login = None        # type: Any            # (key, secret), or None without a login
         self._topics = []         # type: List[str]
@@ -77,15 +70,12 @@ class BitMEXWebsocket:
         self._stop = threading.Event()
         self._state = threading.Condition()              # for waking only: what follows needs no lock
         self._ready = False       # connected, and every subscribed table has its image
-        self._failure = None      # type: Optional[MarketMakerError]  # what ended the thread for good
         self._trouble = ''        # why there is no connection
         self._refusal = ''        # the exchange's word on our symbol, when it knows none such
         self._opened_at = None    # type: Optional[float]  # when the present connection was opened
         self._lost_at = None      # type: Optional[float]  # when data came last before they stopped
         self._has_pinged = False
         self._has_asked = False   # for images that did not come
-        self._watchers = {'quote': self._on_quote, 'instrument': self._on_instrument, 'order': self._on_order,
-                          'position': self._on_position, 'execution': self._on_execution}  # type: Dict[str, Any]
 
     # -- connecting --------------------------------------------------------------------------------------------------
 
@@ -121,6 +111,7 @@ class BitMEXWebsocket:
         self._login = self._keys() if should_auth else None
         self._topics = topics(symbol, bool(self._login))
         self.symbol = self.health.symbol = symbol
+        self._watch = Watch(symbol, self.tables, self._touch, self.health)
         try:
             self.ws = Link(route(self._url), self._pause())
         except LinkError as error:
@@ -218,86 +209,7 @@ class BitMEXWebsocket:
         """Return how many seconds after the exchange's time stamp the newest row arrived; None before one came."""
         return self.health.lag(self._clock.monotonic(), self._clock.time(), self.clock_offset)
 
-    def _raise_failure(self):
-        # type: () -> None
-        if self._failure is not None:
-            raise type(self._failure)(str(self._failure))
-
-    # -- reading -----------------------------------------------------------------------------------------------------
-
-    @property
-    def data(self):
-        # type: () -> Any
-        """Table name -> fresh list of live rows."""
-        return self.tables.data
-
-    @property
-    def keys(self):
-        # type: () -> Dict[str, List[str]]
-        """Table name -> names of its key fields."""
-        return self.tables.keys
-
-    def get_instrument(self, symbol):
-        # type: (str) -> Row
-        """Return the live row of an instrument, with ``tickLog``, the decimals of its tick; raise SettingsError."""
-        self._raise_failure()
-        return views.get_instrument(self.tables, symbol)
-
-    def get_instruments(self):
-        # type: () -> List[Row]
-        """Return the live rows of all instruments."""
-        self._raise_failure()
-        return [views.get_instrument(self.tables, row['symbol']) for row in self.tables.rows('instrument')]
-
-    def get_ticker(self, symbol):
-        # type: (str) -> Dict[str, float]
-        """Return a new dict of the prices last, buy, sell and mid, each on the tick; raise MarketEmptyError."""
-        self._raise_failure()
-        return views.get_ticker(self.tables, self._touch, symbol)
-
-    def position(self, symbol):
-        # type: (str) -> Row
-        """Return the live position row of a symbol, or a new row of zeros when there never was one."""
-        self._raise_failure()
-        return views.position(self.tables, symbol)
-
-    def positions(self):
-        # type: () -> List[Row]
-        """Return the live rows of all positions."""
-        self._raise_failure()
-        return self.tables.rows('position')
-
-    def funds(self, currency='XBt'):
-        # type: (str) -> Row
-        """Return the live margin row of a currency, amounts in its minor unit (satoshi); KeyError without a login."""
-        self._raise_failure()
-        return views.funds(self.tables, currency)
-
-    def open_orders(self, clOrdIDPrefix=''):
-        # type: (str) -> List[Row]
-        """Return the live rows of the open orders whose clOrdID has this prefix."""
-        self._raise_failure()
-        return views.open_orders(self.tables, clOrdIDPrefix)
-
-    def finished_order(self, order_id):
-        # type: (str) -> Optional[Row]
-        """Return the last state of an order that rests no more, or None when it is unknown or long forgotten."""
-        return self.tables.finished_order(order_id)
-
-    def executions_since_start(self):
-        # type: () -> List[Row]
-        """Return the account's trades and funding since the connection was made, each once, in the order heard of.
-
-        Whole rows are kept of the newest 1,000; the sums in ``executions`` (fills, bought, sold, fees, funding) are of
-        all.  What came while there was no connection is in it as far as the next image showed it, or as it was handed
-        to ``add_executions``.
-        """
-        return self.executions.rows()
-
-    def fills(self, order_id):
-        # type: (str) -> List[Row]
-        """Return the trades of one order since the start, each once."""
-        return self.executions.rows(order_id)
+    # -- more tables -------------------------------------------------------------------------------------------------
 
     def add_executions(self, rows):
         # type: (List[Row]) -> int
@@ -305,12 +217,6 @@ class BitMEXWebsocket:
         news = self.executions.add(rows)
         self._log_trades(news)
         return len(news)
-
-    def recent_trades(self):
-        # type: () -> List[Row]
-        """Return the latest public trades, oldest first, 200 at most."""
-        self._raise_failure()
-        return self.tables.rows('trade')
 
     def market_depth(self, symbol=None):
         # type: (Optional[str]) -> List[Row]
@@ -422,9 +328,11 @@ class BitMEXWebsocket:
             return
         self.health.last_rows[table] = now
         action = message['action']
-        watcher = self._watchers.get(table)
-        if watcher is not None:
-            watcher(action, message.get('data') or [], now)
+        rows = message.get('data') or []
+        if self._watch.notice(table, rows, now) and not self.changed.is_set():
+            self.changed.set()
+        if table == 'execution':
+            self._log_trades(self.executions.image(rows) if action == 'partial' else self.executions.add(rows))
         if action == 'partial':
             if not self._ready and not self.tables.missing():
                 self._become_ready(now)
@@ -480,12 +388,11 @@ class BitMEXWebsocket:
         self._backoff.worked()
         self._trouble = ''
         self._ready = True
-        if self._lost_at is not None:
-            self.last_gap = now - self._lost_at
-            self.reconnects += 1
-            self._lost_at = None
-            self.logger.info('Connected again: %.1f s without data. Every table has a fresh image.', self.last_gap)
         self.changed.set()
+        if self._lost_at is not None:
+            self.last_gap, self._lost_at = now - self._lost_at, None
+            self.logger.info('Connected again: %.1f s without data. Every table has a fresh image.', self.last_gap)
+            self.reconnects += 1
 
     def _after(self, trouble):
         # type: (LinkError) -> float
@@ -501,7 +408,7 @@ class BitMEXWebsocket:
             self.logger.warning('No connection to %s: %s. Trying again.', self._url, text)
         self._trouble = text
         self._notify()
-        return self._backoff.wait(self._clock.monotonic(), retry_after(trouble))
+        return self._backoff.wait(self._clock.monotonic(), trouble.retry_after())
 
     def _judge(self, trouble):
         # type: (LinkError) -> str
@@ -510,7 +417,7 @@ class BitMEXWebsocket:
         if self._failure is not None:
             return text
         if trouble.status in (401, 403) and self._login is not None:
-            self._refuse(trouble.status, message_of(trouble.body))
+            self._refuse(trouble.status, trouble.message())
         elif trouble.status == 400 and self._learn_time(trouble):
             return "this machine's clock is {:.0f} s {} the exchange's, which is allowed for from now on".format(
                 abs(self.clock_offset), 'behind' if self.clock_offset > 0 else 'ahead of')
@@ -528,7 +435,7 @@ class BitMEXWebsocket:
     def _learn_time(self, trouble):
         # type: (LinkError) -> bool
         """Take the exchange's time from a refusal; return whether that changes what our signatures say."""
-        theirs = exchange_time(trouble)
+        theirs = trouble.exchange_time()
         if theirs is None:
             return False
         offset = theirs - self._clock.time()
@@ -557,53 +464,6 @@ class BitMEXWebsocket:
         with self._state:
             self._state.notify_all()
 
-    # -- what the tables bring ---------------------------------------------------------------------------------------
-
-    def _wake(self):
-        # type: () -> None
-        if not self.changed.is_set():
-            self.changed.set()
-
-    def _on_quote(self, action, rows, now):
-        # type: (str, List[Row], float) -> None
-        self._touch.quoted(rows)
-        quote = self._touch.quotes.get(self.symbol)
-        if quote is not None and rows:
-            self.health.quoted(now, quote.get('bidPrice'), quote.get('askPrice'), quote.get('timestamp'))
-            self._compare_touch()
-
-    def _on_instrument(self, action, rows, now):
-        # type: (str, List[Row], float) -> None
-        self._touch.refreshed(rows)
-        for row in rows:
-            if row.get('symbol') == self.symbol:
-                whole = self.tables.row('instrument', self.symbol) or row
-                self.health.refreshed(now, whole.get('bidPrice'), whole.get('askPrice'), row.get('timestamp'))
-                self._compare_touch()
-
-    def _compare_touch(self):
-        # type: () -> None
-        row = self.tables.row('instrument', self.symbol)
-        best = self._touch.prices(row if row is not None else {'symbol': self.symbol})
-        if best != self._best:
-            self._best = best
-            self._wake()
-
-    def _on_order(self, action, rows, now):
-        # type: (str, List[Row], float) -> None
-        self._wake()
-
-    def _on_position(self, action, rows, now):
-        # type: (str, List[Row], float) -> None
-        for row in rows:
-            if row.get('symbol') == self.symbol and row.get('currentQty', self._quantity) != self._quantity:
-                self._quantity = row['currentQty']
-                self._wake()
-
-    def _on_execution(self, action, rows, now):
-        # type: (str, List[Row], float) -> None
-        self._log_trades(self.executions.image(rows) if action == 'partial' else self.executions.add(rows))
-
     def _log_trades(self, rows):
         # type: (List[Row]) -> None
         """Write one line for each trade; the order fills in what a row lacks."""
@@ -622,60 +482,3 @@ def decoded(payload):
         return parse(payload)
     except ValueError:
         raise LinkError('a message that is no JSON: {!r:.60}'.format(payload), opened=True)
-
-
-def topics(symbol, is_private):
-    # type: (str, bool) -> List[str]
-    """Return what is subscribed to, in the order of the URL: instruments, margin and positions of all symbols."""
-    public = ['quote:' + symbol, 'trade:' + symbol, 'instrument']
-    return public + ['order:' + symbol, 'execution:' + symbol, 'margin', 'position'] if is_private else public
-
-
-def websocket_url(endpoint):
-    # type: (str) -> str
-    """Return the WebSocket's URL for a REST API's: same host and port, path /realtime; raise SettingsError."""
-    parts = urlsplit(endpoint)
-    scheme = {'http': 'ws', 'https': 'wss', 'ws': 'ws', 'wss': 'wss'}.get(parts.scheme.lower())
-    if scheme is None or not parts.hostname:
-        raise SettingsError('BASE_URL {!r} is no address of an exchange: it should look like {}'.format(
-            endpoint, LOCAL_BASE_URL))
-    return '{}://{}/realtime'.format(scheme, parts.netloc.rpartition('@')[2])
-
-
-def is_bitmex(url):
-    # type: (str) -> bool
-    """Say whether a URL is BitMEX's or its testnet's, which nobody answers any more."""
-    host = (urlsplit(url).hostname or '').lower()
-    return host == 'bitmex.com' or host.endswith('.bitmex.com')
-
-
-def message_of(body):
-    # type: (str) -> str
-    """Return the message in the body of a refusal, shortened; that of a page that is no JSON is ''."""
-    try:
-        error = json.loads(body)['error']
-    except (ValueError, KeyError, TypeError):
-        return ''
-    return ' '.join(str(error.get('message', '') if isinstance(error, dict) else error).split())[:200]
-
-
-def retry_after(trouble):
-    # type: (LinkError) -> float
-    """Return the seconds that a refusal asks us to stay away, 0 when it says nothing."""
-    header = trouble.headers.get('retry-after', '')
-    if header.strip().isdigit():
-        return float(header)
-    asked = re.search(r'retry in (\d+) (second|minute)', trouble.body)
-    return float(asked.group(1)) * (60 if asked.group(2) == 'minute' else 1) if asked else 0.0
-
-
-def exchange_time(trouble):
-    # type: (LinkError) -> Optional[float]
-    """Return the exchange's clock (Unix seconds) from a refusal, None when it does not tell."""
-    told = re.search(r'Current time: (\d+)', trouble.body)
-    if told:
-        return float(told.group(1))
-    try:
-        return parsedate_to_datetime(trouble.headers['date']).timestamp()
-    except (KeyError, TypeError, ValueError):
-        return None
