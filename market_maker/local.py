@@ -37,6 +37,7 @@ START_TIMEOUT = 20.0    # seconds for a child to answer
 POLL = 0.02             # seconds between two looks at a starting child
 FAREWELL = 0.5          # seconds that the end of this process waits for the child's
 PREFIX = 'marketmaker: '  # how the command line begins a line of error
+OLDEST = (3, 9)         # Python that the server's libraries need
 INSTALL = 'pip install "bitmex-market-maker[testnet]"'
 
 _children = []          # type: List[_Child]  # what this process started
@@ -100,11 +101,12 @@ def release() -> None:
 
 
 def need_extra() -> None:
-    """Raise SettingsError unless ``aiohttp`` is installed."""
+    """Raise SettingsError unless this Python can run the local exchange: a new enough one, with ``aiohttp``."""
+    if sys.version_info < OLDEST:
+        raise SettingsError('the local exchange needs Python {}.{} or newer, and this is {}.{}: start it there with '
+                            '`marketmaker testnet`, and it is found'.format(*(OLDEST + sys.version_info[:2])))
     if importlib.util.find_spec('aiohttp') is None:
-        raise SettingsError('the local exchange needs aiohttp, which is not installed: {}{}'.format(
-            INSTALL, '' if sys.version_info >= (3, 9) else
-            ' with Python 3.9 or newer (this is {}.{})'.format(*sys.version_info[:2])))
+        raise SettingsError('the local exchange needs aiohttp, which is not installed: ' + INSTALL)
 
 
 class _Child(object):

@@ -135,6 +135,14 @@ def test_any_other_program_on_the_port_is_named(monkeypatch, serve, words):
     assert 'port {} of 127.0.0.1'.format(port) in str(caught.value) and words in str(caught.value)
 
 
+@pytest.mark.skipif(sys.version_info >= local.OLDEST, reason='a Python that can run the local exchange')
+def test_an_old_python_says_where_to_start_the_exchange():
+    with pytest.raises(SettingsError) as caught:
+        local.ensure(url_of(free_port()))
+    assert 'Python 3.9 or newer' in str(caught.value) and '\n' not in str(caught.value)
+
+
+@pytest.mark.skipif(sys.version_info < local.OLDEST, reason='a Python that cannot run the local exchange')
 def test_without_aiohttp_the_way_to_install_it_is_named(monkeypatch):
     monkeypatch.setattr(local.importlib.util, 'find_spec', lambda name: None)
     with pytest.raises(SettingsError) as caught:
