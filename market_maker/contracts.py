@@ -1,8 +1,9 @@
 """What a contract is worth: value, cost, margin, delta, profit, average price.
 
-Every function takes an instrument row with BitMEX's field names and plain numbers.  Quantities are contracts (on spot: minor
-units of the base currency), prices are quote units, money is an int in the minor unit of the settlement currency (XBt, a
-satoshi, for contracts settled in XBT; USDt, a millionth, for those settled in USDT) unless a docstring says otherwise.
+Every function takes an instrument row with BitMEX's field names and plain numbers.  Quantities are contracts (on spot:
+minor units of the base currency), prices are quote units, money is an int in the minor unit of the settlement currency
+(XBt, a satoshi, for contracts settled in XBT; USDt, a millionth, for those settled in USDT) unless a docstring says
+otherwise.
 
 The exchange computes a value per lot, rounds it to a whole minor unit and multiplies by the number of lots; so do we.
 Sources: BitMEX's contract guides and its note on lot sizes (2021-06-08); confirmed on recorded rows of 2019 to 2026.
@@ -46,7 +47,8 @@ def lot_value(instrument, contracts, price):
     if which == 'inverse':
         return _rounded(multiplier * contracts / price)
     if which == 'spot':
-        return _rounded(contracts * price * instrument['quoteToSettleMultiplier'] / instrument['underlyingToPositionMultiplier'])
+        per_unit = price * instrument['quoteToSettleMultiplier'] / instrument['underlyingToPositionMultiplier']
+        return _rounded(contracts * per_unit)
     return _rounded(contracts * abs(price) * multiplier)
 
 
@@ -107,7 +109,10 @@ def margin(instrument, quantity, price):
 
 def home_foreign(instrument, quantity, price):
     # type: (Dict[str, Any], int, float) -> Tuple[float, float]
-    """Return (homeNotional, foreignNotional) of a public trade: what it moves of the underlying and of the quote currency."""
+    """Return (homeNotional, foreignNotional) of a public trade, neither negative.
+
+    They are what it moves of the underlying and of the quote currency, in major units.
+    """
     which, size = kind(instrument), abs(quantity)
     amount = value(instrument, size, price)
     if which == 'inverse':

@@ -15,7 +15,7 @@ from market_maker.ws.link import Link, LinkError
 
 START = """\
 INFO - market_maker - BitMEX Market Maker Version: {version}
-INFO - ws_thread - Connecting to {ws}/realtime?subscribe=quote:XBT7D,trade:XBT7D,instrument,order:XBT7D,execution:XBT7D,margin,position
+INFO - ws_thread - Connecting to {ws}/realtime?subscribe={topics}
 INFO - ws_thread - Authenticating with API Key.
 INFO - ws_thread - Started thread
 INFO - ws_thread - Connected to WS. Waiting for data images, this may take a moment...
@@ -59,8 +59,11 @@ SETTINGS = {'ORDER_PAIRS': 2, 'ORDER_START_SIZE': 100, 'ORDER_STEP_SIZE': 100, '
 SYMBOL_SETTINGS = ('Importing symbol settings for XBT7D...', 'Unable to find settings-XBT7D.py.')
 
 
+TOPICS = 'quote:XBT7D,trade:XBT7D,instrument,order:XBT7D,execution:XBT7D,margin,position'
+
+
 def expected(lines, **values):
-    return [line.format(**values) for line in lines]
+    return [line.format(topics=TOPICS, **values) for line in lines]
 
 
 ACCOUNT = 1

@@ -69,13 +69,13 @@ class SanityCheckError(MarketMakerError):
 class APIError(MarketMakerError, HTTPError):
     """The exchange answered with an error.
 
-    ``status`` is the HTTP status, ``name`` and ``message`` come from BitMEX's error body (or are empty), ``response`` is
-    the answer as the transport returned it, or None.  It is requests' HTTPError too, because strategies catch that.
+    ``status`` is the HTTP status, ``name`` and ``message`` come from BitMEX's error body (or are empty), ``response``
+    is the answer as the transport returned it, or None.  It is requests' HTTPError too, because strategies catch that.
     """
 
     def __init__(self, text, status=None, name='', message='', response=None):
         # type: (str, int, str, str, object) -> None
-        HTTPError.__init__(self, text, response=response)
+        HTTPError.__init__(self, text, response=response)  # type: ignore[arg-type]
         self.status = status
         self.name = name
         self.message = message or text
@@ -108,7 +108,7 @@ class Overloaded(APIError):
 
 
 class OutcomeUnknown(MarketMakerError):
-    """A command was sent and may have been carried out; ``clOrdIDs`` lists the orders to look up before anything else."""
+    """A command was sent and may have been carried out; ``clOrdIDs`` lists what to look up before anything else."""
 
     def __init__(self, text, clOrdIDs=()):
         # type: (str, object) -> None
