@@ -38,6 +38,7 @@ MARGIN = {'currency': 'XBt', 'marginBalance': 10 ** 8, 'walletBalance': 10 ** 8}
 
 class Sums(object):
     fills, funding = 0, {}
+    last_rows = {}
 
     def rows(self):
         return []
@@ -85,10 +86,12 @@ class Connector(object):
 
     def now(self):
         self.stamp += 1
+        Sums.last_rows['order'] = self.stamp   # when the order table changed
         return '2026-01-01T00:00:%09d' % self.stamp
 
     def ticker_data(self, symbol=None):
-        return {'last': 50000.0, 'buy': INSTRUMENT['bidPrice'], 'sell': INSTRUMENT['askPrice'], 'mid': INSTRUMENT['midPrice']}
+        row = INSTRUMENT
+        return {'last': row['lastPrice'], 'buy': row['bidPrice'], 'sell': row['askPrice'], 'mid': row['midPrice']}
 
     def instrument(self, symbol=None):
         return INSTRUMENT
@@ -204,8 +207,8 @@ class Process(object):
     def __init__(self, python, pairs, kind, folder, path):
         environment = dict(os.environ, PYTHONPATH=path)
         errors = subprocess.DEVNULL if kind == 'classic' else None
-        self.child = subprocess.Popen([python, '-c', WORKER, kind, str(pairs)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                      stderr=errors, universal_newlines=True, cwd=folder, env=environment)
+        self.child = subprocess.Popen([python, '-c', WORKER, kind, str(pairs)], stdin=subprocess.PIPE,
+                                      stdout=subprocess.PIPE, stderr=errors, universal_newlines=True, cwd=folder, env=environment)
         while self._read() != 'ready':   # the classic one prints lines of its own
             continue
 

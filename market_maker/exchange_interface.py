@@ -10,6 +10,7 @@ from __future__ import absolute_import
 
 import random
 import time
+from operator import itemgetter
 from typing import Any, Dict, Iterable, List, Optional, Tuple  # noqa: F401
 
 from market_maker import bitmex, contracts, local
@@ -34,6 +35,7 @@ MARGIN = ('amount', 'walletBalance', 'marginBalance', 'availableMargin', 'excess
 NO_MARGIN = ('prevRealisedPnl', 'grossComm', 'grossOpenCost', 'grossOpenPremium', 'grossExecCost', 'grossMarkValue',
              'riskValue', 'initMargin', 'maintMargin', 'realisedPnl', 'unrealisedPnl', 'marginLeverage',
              'marginUsedPcnt')   # with MARGIN, what a dry run's margin row holds
+PRICE = itemgetter('price')
 REFUSED_TEXT = 'Invalid ordStatus'   # BitMEX's answer to an amend of an order that rests no more
 REMEMBERED = 10000   # names of orders whose kind is kept
 SHORT = 2.0      # seconds for the one attempt of somebody in a hurry
@@ -66,6 +68,7 @@ class ExchangeInterface(object):
         self._fills = commands.FillWatch()
         self._rng = random.SystemRandom()
         self._warned = set()      # type: Any   # warnings that were given
+        self._known_orders = None   # type: Any   # (version, what _orders returned for it)
         self._counted = None     # type: Any   # (fills, funding) of the account when the results were counted last
         self.is_closing = False  # nothing is placed any more
         self._is_stale = False   # an amend was refused for an order that rests no more: the ladder wants another look
@@ -186,18 +189,15 @@ class ExchangeInterface(object):
 
         Where the tables have not echoed the exchange's answer to a command yet, the answer counts.
         """
-        if self.dry_run:
-            return []
-        rows = [row for row in self._shown() if self.is_own(row)]
-        return self._commands.overlay(rows, self.bitmex.ws.finished_order, time.monotonic())
+        return list(self._orders()[0])
 
     def get_highest_buy(self) -> Dict[str, Any]:
         """Return our best bid, or a dict with an impossibly low price."""
-        return max(self._priced('Buy'), key=lambda order: order['price'], default=dict(NO_BUY))
+        return self._orders()[1] or dict(NO_BUY)
 
     def get_lowest_sell(self) -> Dict[str, Any]:
         """Return our best ask, or a dict with an impossibly high price."""
-        return min(self._priced('Sell'), key=lambda order: order['price'], default=dict(NO_SELL))
+        return self._orders()[2] or dict(NO_SELL)
 
     def is_own(self, order: Dict[str, Any]) -> bool:
         """Tell whether an order is ours: its name is one that we generate, or one that this process sent."""
@@ -335,6 +335,8 @@ class ExchangeInterface(object):
 
     def reconcile(self) -> None:
         """Look up what the tables leave open: creates whose answer was lost, and answers that found no echo."""
+        if self._commands.is_settled():
+            return
         now = time.monotonic()
         names, ids = self._commands.to_look_up(self._shown(), now)
         if not names and not ids:
@@ -466,9 +468,27 @@ class ExchangeInterface(object):
             else:
                 self._commands.absent(name, time.monotonic(), LOST_FOR)
 
-    def _priced(self, side):
-        # type: (str) -> List[Dict[str, Any]]
-        return [order for order in self.get_orders() if order.get('side') == side and order.get('price') is not None]
+    def _orders(self):
+        # type: () -> Tuple[List[Dict[str, Any]], Any, Any]
+        """Return our open orders, the highest bid among them and the lowest ask (or None).
+
+        They are worked out anew only when the order table or our commands have changed since; until the tables have
+        echoed every command, each time.
+        """
+        if self.dry_run:
+            return [], None, None
+        version = self.bitmex.ws.health.last_rows.get('order'), self._commands.changes
+        known = self._known_orders
+        if known is not None and known[0] == version:
+            return known[1]
+        rows = [row for row in self._shown() if self.is_own(row)]
+        rows = self._commands.overlay(rows, self.bitmex.ws.finished_order, time.monotonic())
+        bids = [row for row in rows if row.get('side') == 'Buy' and row.get('price') is not None]
+        asks = [row for row in rows if row.get('side') == 'Sell' and row.get('price') is not None]
+        found = (rows, max(bids, key=PRICE) if bids else None, min(asks, key=PRICE) if asks else None)
+        if self._commands.is_settled():
+            self._known_orders = version, found
+        return found
 
     def _shown(self):
         # type: () -> List[Dict[str, Any]]

@@ -40,6 +40,7 @@ watched_files_mtimes = []  # type: List[Tuple[str, float]]   # (path of WATCHED_
 IMPATIENCE = 3        # passes in a row, at the most, after an amend that came too late
 RECONNECT_TIMEOUT = 300.0   # seconds that check_connection waits for the live tables before it gives them up
 STEP = 1.0            # seconds between two looks of a waiting loop
+LADDER = ('prepare_order', 'get_price_offset', 'long_position_limit_exceeded', 'short_position_limit_exceeded')
 MARKET_ERRORS = (errors.MarketClosedError, errors.MarketEmptyError, errors.SanityCheckError)
 PASSING_ERRORS = (errors.ConnectionLost, errors.OutcomeUnknown, errors.RateLimited, errors.Overloaded)
 
@@ -173,8 +174,10 @@ class OrderManager(object):
         This one lays ORDER_PAIRS levels on each side, the outermost first, and leaves out a side whose position limit
         is reached.
         """
-        buy_orders = []
-        sell_orders = []
+        if self._mm_is_plain():
+            buy_orders, sell_orders = self._mm_ladder()
+            return self.converge_orders(buy_orders, sell_orders)
+        buy_orders, sell_orders = [], []
         for index in reversed(range(1, settings.ORDER_PAIRS + 1)):
             if not self.long_position_limit_exceeded():
                 buy_orders.append(self.prepare_order(-index))
@@ -193,11 +196,16 @@ class OrderManager(object):
             return
         rooms = self.exchange.rooms()
         wanted = self._mm_within_limits(buy_orders, 'Buy', rooms) + self._mm_within_limits(sell_orders, 'Sell', rooms)
-        ranks = _levels(wanted)
         with self._mm_planning:   # from the look to the reservation nothing is sent, logged or asked of the strategy
             resting = self.exchange.get_orders()
-            plan = converge.plan(resting + self.exchange.in_flight(), wanted, settings.RELIST_INTERVAL or 0)
+            plan = converge.plan(resting + self.exchange.in_flight(), wanted, settings.RELIST_INTERVAL or 0,
+                                 self._mm_shapes)
+            ranks = _levels(wanted) if plan.create else {}
             creates = [Create(ranks[id(order)], self._mm_reserve(order)) for order in plan.create]
+        if len(self._mm_shapes) > 10 * len(resting) + 1000:
+            self._mm_shapes.clear()
+        if not (plan.cancel or plan.amend or creates):
+            return
         try:
             self._mm_cancel(plan.cancel)
             self._mm_amend(plan.amend, {order['orderID']: order for order in resting}, creates)
@@ -375,6 +383,22 @@ class OrderManager(object):
             logger.info('Position limit reached: %d contracts, at least %d are allowed. No asks.',
                         self.exchange.get_delta(), settings.MIN_POSITION)
 
+    def _mm_is_plain(self):
+        # type: () -> bool
+        """Tell whether the ladder is the built-in one in every respect, so that it can be laid as a whole."""
+        return not settings.RANDOM_ORDER_SIZE and all(
+            getattr(getattr(self, name), '__func__', None) is getattr(OrderManager, name) for name in LADDER)
+
+    def _mm_ladder(self):
+        # type: () -> Tuple[List[Dict[str, Any]], List[Dict[str, Any]]]
+        """Return what ``prepare_order`` would for each level of both sides, without a side whose limit is reached."""
+        buys, sells = levels.ladder(
+            settings.ORDER_PAIRS, self.start_position_buy, self.start_position_sell, settings.INTERVAL,
+            settings.MAINTAIN_SPREADS, self.instrument['tickSize'], settings.ORDER_START_SIZE, settings.ORDER_STEP_SIZE,
+            self.instrument.get('lotSize') or 1)
+        return ([] if self.long_position_limit_exceeded() else buys,
+                [] if self.short_position_limit_exceeded() else sells)
+
     def _mm_size(self, index):
         # type: (int) -> int
         """Return the size of a level; a random one is kept as long as an order of that size rests on its side."""
@@ -466,6 +490,8 @@ class OrderManager(object):
     def _mm_create(self, creates):
         # type: (List[Create]) -> List[Create]
         """Send the creates of a plan, but for levels that were refused a short while ago; return those not sent."""
+        if not creates:
+            return creates
         now = time.monotonic()
         working = self._mm_working(creates)
         allowed, held = [], []   # type: List[Create], List[Create]
@@ -542,6 +568,7 @@ class OrderManager(object):
         # type: () -> None
         """Prepare what the rest relies on."""
         self._mm_patience = Patience()
+        self._mm_shapes = {}    # type: Dict[str, Any]      # orderID -> what never changes about an order
         self._mm_sizes = {}     # type: Dict[int, int]      # index of a level -> its random size
         self._mm_planning = threading.Lock()   # one thread at a time decides what is missing
         self._mm_end = threading.Lock()   # taken for good by the one call of exit() that does the work

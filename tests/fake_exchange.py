@@ -181,6 +181,7 @@ class FakeBitMEX(object):
             else:
                 shown[name] = dict(row)
         self.ws.data['order'] = list(shown.values())
+        self.ws.health.last_rows['order'] = next(self._clock)
 
     def resting(self):
         """(side, price, leavesQty) of everything on the book, from low to high."""

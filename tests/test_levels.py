@@ -73,6 +73,23 @@ def test_a_bid_is_never_rounded_up_and_an_ask_never_down():
         assert bid < ask
 
 
+def test_a_whole_ladder_is_what_its_levels_are_one_by_one():
+    rng = random.Random(11)
+    for _ in range(1000):
+        tick, lot = rng.choice([0.01, 0.05, 0.1, 0.5, 1, 0.0001, 0.00001]), rng.choice([1, 100, 1000])
+        buy = rng.choice([rng.uniform(0.1, 90000), round(rng.uniform(10, 900), 2), 100.0])
+        sell, interval = buy * rng.choice([1.0, 1.001, 0.999]), rng.choice([0.0, 0.005, 0.001, rng.random() / 50])
+        maintain, pairs = rng.random() < 0.5, rng.randint(1, 8)
+        start, step = rng.choice([100, 150]), rng.choice([0, 100])
+
+        buys, sells = levels.ladder(pairs, buy, sell, interval, maintain, tick, start, step, lot)
+
+        for orders, sign in ((buys, -1), (sells, 1)):
+            assert orders == [{'price': levels.level_price(sign * level, buy, sell, interval, maintain, tick),
+                               'orderQty': levels.level_size(level, start, step, lot),
+                               'side': 'Buy' if sign < 0 else 'Sell'} for level in range(pairs, 0, -1)]
+
+
 @pytest.mark.parametrize('index, lot, size', [(1, 1, 100), (-3, 1, 300), (2, 100, 200), (2, 150, 150), (1, 1000, 1000)])
 def test_sizes_grow_by_the_step_and_lie_on_the_lot(index, lot, size):
     assert levels.level_size(index, 100, 100, lot) == size

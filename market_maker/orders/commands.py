@@ -32,10 +32,12 @@ class Commands(object):
         # type: () -> None
         self._answers = {}   # type: Dict[str, Answer]   # orderID -> the newest answer about it
         self._flights = {}   # type: Dict[str, Flight]   # clOrdID -> create without an answer
+        self.changes = 0     # grows with everything noted here
 
     def reserve(self, clOrdID, order):
         # type: (str, Dict[str, Any]) -> None
         """Note a create that is about to be sent: from now on it holds its place in the ladder."""
+        self.changes += 1
         size = abs(int(order.get('orderQty') or 0))
         row = dict(order, clOrdID=clOrdID, orderQty=size, leavesQty=size, cumQty=0)
         self._flights[clOrdID] = Flight(row, None, False)
@@ -48,6 +50,7 @@ class Commands(object):
     def answered(self, row, now):
         # type: (Dict[str, Any], float) -> None
         """Note the row that a create, an amend or a cancel was answered with."""
+        self.changes += 1
         known = self._answers.get(row['orderID'])
         if known is None or not _is_older(row, known.row):
             self._answers[row['orderID']] = Answer(dict(row), now)
@@ -56,6 +59,7 @@ class Commands(object):
     def refused(self, clOrdID):
         # type: (str) -> None
         """Note that a create does certainly not rest, or was never sent."""
+        self.changes += 1
         self._flights.pop(clOrdID, None)
 
     def lost(self, clOrdID):
@@ -69,9 +73,15 @@ class Commands(object):
     def gone(self, order_id, now):
         # type: (str, float) -> None
         """Note that the exchange no longer works this order, whatever the tables show."""
+        self.changes += 1
         known = self._answers.get(order_id)
         row = dict(known.row) if known is not None else {'orderID': order_id, 'timestamp': NEVER_OLD}
         self._answers[order_id] = Answer(dict(row, leavesQty=0, ordStatus='Canceled', timestamp=NEVER_OLD), now)
+
+    def is_settled(self):
+        # type: () -> bool
+        """Tell whether the tables have caught up with every answer, and every create has one."""
+        return not self._answers and not self._flights
 
     def overlay(self, rows, finished, now):
         # type: (List[Dict[str, Any]], Callable[[str], Optional[Dict[str, Any]]], float) -> List[Dict[str, Any]]

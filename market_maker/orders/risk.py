@@ -89,15 +89,18 @@ def leaves(row):
 def inner_first(orders, side):
     # type: (List[Dict[str, Any]], str) -> List[int]
     """Return the places of the orders in their list, those nearest to the market first (then those without price)."""
-    sign = -1 if side == 'Buy' else 1
-    return sorted(range(len(orders)), key=lambda place: _distance(orders[place].get('price'), sign))
+    prices = [order.get('price') for order in orders]  # type: List[Any]
+    if None in prices:
+        none = float('-inf') if side == 'Buy' else float('inf')
+        prices = [none if price is None else price for price in prices]
+    return sorted(range(len(prices)), key=prices.__getitem__, reverse=side == 'Buy')
 
 
 def only_reduces(order):
     # type: (Dict[str, Any]) -> bool
     """Tell whether an order can only make a position smaller."""
     instructions = order.get('execInst') or ''
-    return any(part.strip() in REDUCING for part in instructions.split(','))
+    return instructions != '' and any(part.strip() in REDUCING for part in instructions.split(','))
 
 
 def crossing(buy_price, sell_price, ticker):
@@ -111,8 +114,3 @@ def crossing(buy_price, sell_price, ticker):
     if sell_price is not None and sell_price <= bid:
         return 'our best ask {} would take the best bid {}'.format(sell_price, bid)
     return ''
-
-
-def _distance(price, sign):
-    # type: (Optional[float], int) -> float
-    return float('inf') if price is None else sign * float(price)
