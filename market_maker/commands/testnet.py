@@ -29,6 +29,7 @@ marketmaker testnet --account mykey:mysecret --account @accounts.json
 
 MARKETS = ('simulated', 'lively', 'still', 'replay')
 QUEUES = ('back', 'front', 'proportional')
+HIGHEST_PRICE = 1e9     # beyond this nothing of ours trades
 LOOK = 0.05             # seconds between two looks at whether anybody still needs a child
 RESTART_GRACE = 2.0     # seconds for a starter that vanished without goodbye: a bot that restarts itself does
 GUEST_GRACE = 3.0       # seconds since others shook hands or sent a request, in which they may come back
@@ -122,7 +123,7 @@ def greeting(server: Any, args: Any) -> List[str]:
         lines.append('Accounts: those of --account; no others.')
     else:
         lines += ['API_KEY = "{}"'.format(local.LOCAL_API_KEY), 'API_SECRET = "{}"'.format(local.LOCAL_API_SECRET),
-                  'Any other key and secret of your choice gets an account of its own from `marketmaker`.']
+                  'Or any key and secret of your own choice: `marketmaker` opens an account for them.']
     if args.host not in ('127.0.0.1', '::1', 'localhost'):
         lines.append('Whoever can reach {} can trade here.'.format(args.host))
     return lines + ['Try, in another terminal:',
@@ -152,6 +153,8 @@ def _options(args):
     for name, value in (('--bid', args.bid), ('--ask', args.ask)):
         if value is not None and args.market != 'still':
             raise SettingsError('{} {:g} is of use with --market still only'.format(name, value))
+        if value is not None and not 0 < value < HIGHEST_PRICE:
+            raise SettingsError('{} {:g} is no price: take one between 0 and {:g}'.format(name, value, HIGHEST_PRICE))
     if data and args.market != 'replay':
         raise SettingsError('--data {} is of use with --market replay only'.format(data[0]))
     if args.market == 'replay' and not data:

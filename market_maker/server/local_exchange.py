@@ -13,6 +13,7 @@ import io
 import logging
 import os
 import random
+import socket
 import threading
 import uuid
 from difflib import get_close_matches
@@ -38,6 +39,7 @@ logger = logging.getLogger('root')
 TICK = 0.02            # seconds of wall time between two looks at what is due
 LONGEST_STEP = 1.0     # seconds of exchange time after which clients are served again, however much is due
 KEEP_ALIVE = 90        # seconds that an idle HTTP connection is kept (BitMEX, keep-alive)
+EVERYWHERE = {'0.0.0.0': '127.0.0.1', '::': '::1', '': '127.0.0.1'}   # where to find who listens on every address
 MOST_GUESTS = 1000     # processes that are remembered
 SOCKETS = ('/realtime', '/realtimePlatform')
 
@@ -92,8 +94,9 @@ class LocalExchange(object):
 
     @property
     def base(self) -> str:
-        """Return ``http://host:port`` of the listening socket."""
-        return 'http://{}:{}'.format('[{}]'.format(self.host) if ':' in self.host else self.host, self.port)
+        """Return ``http://host:port`` of the listening socket, as seen from this machine."""
+        host = EVERYWHERE.get(self.host, self.host)
+        return 'http://{}:{}'.format('[{}]'.format(host) if ':' in host else host, self.port)
 
     @property
     def url(self) -> str:
@@ -250,7 +253,7 @@ def _why_not_listening(host: str, port: int, error: OSError) -> str:
         return 'port {} of {} is not ours to use ({}): choose one above 1023 with --port'.format(port, host,
                                                                                                  error.strerror)
     return 'cannot listen on {} port {} ({}): choose another address with --host and --port'.format(
-        host, port, error.strerror or error)
+        host, port, error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0))
 
 
 # Putting one together
@@ -310,11 +313,11 @@ def _known_symbols(symbols: Sequence[str], data: Sequence[str]) -> List[str]:
             raise SettingsError('{}: names no symbol that trades here; there are {}'.format(data[0], ', '.join(known)))
         return [symbol for symbol in known if symbol in named]
     for symbol in symbols:
-        if symbol not in known:
+        if symbol.upper() not in known:
             nearest = get_close_matches(symbol.upper(), known, 1)
             raise SettingsError('{} does not trade here: {}there are {}'.format(
                 symbol, 'did you mean {}? '.format(nearest[0]) if nearest else '', ', '.join(known)))
-    return list(symbols) or known
+    return [symbol.upper() for symbol in symbols] or known
 
 
 def _recorded_symbols(data: Sequence[str], rows: int = 1000) -> 'set[str]':
