@@ -40,7 +40,7 @@ REFUSED_TEXT = 'Invalid ordStatus'   # BitMEX's answer to an amend of an order t
 REMEMBERED = 10000   # names of orders whose kind is kept
 SHORT = 2.0      # seconds for the one attempt of somebody in a hurry
 LAST_ECHO = 0.1  # seconds for the last cancels to show in the tables, and with them the last fills
-FAREWELL = 10.0  # seconds that cancel_everything keeps trying
+FAREWELL = 6.0   # seconds that cancel_everything keeps trying
 LOST_FOR = 1.0   # seconds after which a create that was cut off at the end of a run is taken for never carried out
 PAUSE = 0.25     # seconds between two questions to the exchange
 GLANCE = 0.01    # seconds between two looks at the tables
@@ -254,7 +254,11 @@ class ExchangeInterface(object):
         """Cancel orders in one request and return the rows that came back; in a dry run return the list unsent."""
         if self.dry_run or not orders:
             return orders
-        rows = self.bitmex.cancel_orders(orders) or []
+        return self._note_cancelled(orders, self.bitmex.cancel_orders(orders) or [])
+
+    def _note_cancelled(self, orders, rows):
+        # type: (List[Dict[str, Any]], List[Dict[str, Any]]) -> List[Dict[str, Any]]
+        """Remember what came of cancelling these orders; what the exchange does not mention it does not have."""
         answered = self._note([row for row in rows if not row.get('error') and row.get('orderID')])
         self.results.cancelled += len(answered)
         known = {row.get('orderID') for row in rows}
@@ -302,9 +306,9 @@ class ExchangeInterface(object):
             left = None   # type: Optional[List[Dict[str, Any]]]
             try:
                 self._find_lost()
-                left = self._resting()
+                left = self._resting(timeout=SHORT, max_retries=0)
                 if left:
-                    self.cancel_orders(left)
+                    self._cancel_at_once([order['orderID'] for order in left], left)
                     cancelled.update(order['orderID'] for order in left)
                 elif not self._commands.unanswered():
                     self._wait_for_echo(cancelled, LAST_ECHO)
@@ -448,14 +452,18 @@ class ExchangeInterface(object):
                 self._fills.presume_filled(row, time.monotonic() + commands.ECHO_TIMEOUT)
                 self._commands.gone(row['orderID'], time.monotonic())
 
-    def _resting(self):
-        # type: () -> List[Dict[str, Any]]
-        """Return our open orders as REST knows them."""
-        if self._given_names:   # names without our prefix, which http_open_orders leaves out
-            rows = self.bitmex._curl_bitmex('order', {'filter': {'symbol': self.symbol, 'open': True}, 'count': 500})
-        else:
-            rows = self.bitmex.http_open_orders()
-        return [row for row in rows if self.is_own(row)]
+    def _resting(self, **patience):
+        # type: (**Any) -> List[Dict[str, Any]]
+        """Return our open orders as REST knows them; ``patience`` may bound ``timeout`` and ``max_retries``."""
+        query = {'filter': {'symbol': self.symbol, 'open': True}, 'count': 500}
+        return [row for row in self.bitmex._curl_bitmex('order', query, **patience) if self.is_own(row)]
+
+    def _cancel_at_once(self, order_ids, orders):
+        # type: (List[str], List[Dict[str, Any]]) -> None
+        """Cancel orders with one short attempt, which whoever calls repeats."""
+        rows = self.bitmex._curl_bitmex('order', postdict={'orderID': order_ids}, timeout=SHORT, verb='DELETE',
+                                        max_retries=0)
+        self._note_cancelled(orders, rows or [])
 
     def _find_lost(self):
         # type: () -> None

@@ -100,6 +100,7 @@ class FakeBitMEX(object):
     def _curl_bitmex(self, path, query=None, postdict=None, timeout=None, verb=None, rethrow_errors=False,
                      max_retries=None):
         if verb == 'DELETE':
+            assert not isinstance(postdict.get('orderID'), str)
             return self.cancel_orders([row for row in self.rows.values()
                                        if row['orderID'] in postdict.get('orderID', ())
                                        or row['clOrdID'] in postdict.get('clOrdID', ())])
