@@ -323,6 +323,11 @@ class ExchangeInterface(object):
             if not left:
                 time.sleep(PAUSE)
 
+    def pull(self, orders: List[Dict[str, Any]]) -> None:
+        """Cancel orders with one short attempt; whoever calls does so again while there are any."""
+        if orders and not self.dry_run:
+            self._cancel_at_once([order['orderID'] for order in orders], orders)
+
     def cancel_once(self) -> Tuple[int, str]:
         """Cancel what the tables show as ours with one short attempt and no look afterwards; as cancel_everything."""
         self.is_closing = True

@@ -227,9 +227,10 @@ class OrderManager(object):
         given up."""
         if self.exchange.is_open():
             return True
-        self._mm_pull(self.exchange.why_closed() or 'the connection to the live data is lost')
+        reason = self.exchange.why_closed() or 'the connection to the live data is lost'
         deadline = time.monotonic() + RECONNECT_TIMEOUT
         while time.monotonic() < deadline:
+            self._mm_pull(reason)
             if self.exchange.wait_until_open(STEP):
                 logger.info('The live data is back.')
                 return True
@@ -345,15 +346,20 @@ class OrderManager(object):
     def _mm_pull(self, reason):
         # type: (str) -> None
         """Take our orders out of the market, as far as that is possible now, and say why (once)."""
-        if reason != self._mm_no_quotes:
+        is_new = reason != self._mm_no_quotes
+        self._mm_no_quotes = reason
+        if is_new:
             logger.warning('No quotes: %s.', reason)
-            self._mm_no_quotes = reason
         try:
-            self._mm_cancel(self.exchange.get_orders())
+            orders = self.exchange.get_orders()
+            if orders and is_new:
+                logger.info('Canceling %d orders.', len(orders))
+            self.exchange.pull(orders)
         except errors.AuthenticationError:
             raise
         except errors.MarketMakerError as error:
-            logger.warning('Our orders could not be cancelled: %s', error)
+            if is_new:
+                logger.warning('Our orders could not be cancelled yet: %s', error)
 
     def _mm_report_failure(self, error):
         # type: (Exception) -> None
