@@ -15,7 +15,7 @@ pytest.importorskip('aiohttp', reason='the local exchange needs the testnet extr
 from local_client import Client  # noqa: E402
 
 from market_maker.auth.signing import generate_signature  # noqa: E402
-from market_maker.server.local_exchange import running  # noqa: E402
+from market_maker.server.local_exchange import TICK, running  # noqa: E402
 
 LIMIT = {'symbol': 'XBTUSD', 'side': 'Buy', 'orderQty': 100, 'price': 59000.0}
 ORDER = {'symbol': 'XBTUSD', 'orderQty': 100, 'price': 59000}
@@ -401,3 +401,18 @@ def test_an_exchange_with_accounts_of_its_own_opens_no_others():
     with running(accounts=[{'key': 'mine', 'secret': 's'}]) as closed:
         assert register(closed, {'key': 'k', 'secret': 's'}).status_code == 403
         assert register(closed, {'key': 'mine', 'secret': 's'}).status_code == 200
+
+
+# Time
+
+def test_time_passes_in_ticks_and_not_in_a_busy_loop(testnet, monkeypatch):
+    steps = []
+    step = testnet.server.market.step
+    monkeypatch.setattr(testnet.server.market, 'step', lambda now: (steps.append(now), step(now)))
+    began = time.monotonic()
+    while len(steps) < 10:
+        assert time.monotonic() - began < 10
+        time.sleep(0.01)
+
+    assert steps == sorted(steps) and abs(steps[-1] - time.time()) < 1
+    assert (steps[9] - steps[0]) / 9 > TICK / 2

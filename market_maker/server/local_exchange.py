@@ -165,7 +165,9 @@ class LocalExchange(object):
         try:
             while True:
                 await asyncio.sleep(TICK)
-                while self.exchange.now < self.pace.now():
+                # The goal is read once: time that passes meanwhile belongs to the next look.
+                goal = self.pace.now()
+                while self.exchange.now < goal:
                     self.advance()
                     self.hub.flush()
                     await asyncio.sleep(0)
