@@ -192,3 +192,14 @@ class Account(object):
             client_id = oldest.client_id
             if client_id and self.finished_by_client.get(client_id) is oldest:
                 del self.finished_by_client[client_id]
+
+    def recently_filled(self, since: float) -> List[Any]:
+        """Return the orders that were filled after ``since`` (Unix seconds), oldest first."""
+        found = []  # type: List[Any]
+        for order_id in reversed(self.finished):
+            order = self.finished[order_id]
+            if order.finished_at < since:
+                break
+            if order.row['ordStatus'] == 'Filled':
+                found.append(order)
+        return found[::-1]

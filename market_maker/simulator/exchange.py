@@ -14,7 +14,7 @@ from typing import Any, Callable, Deque, Dict, Iterable, List, Optional, Tuple  
 
 from market_maker.simulator import clearing, journal, queries, schema
 from market_maker.simulator.account import DEFAULT_BALANCES, Account, Key, Position, Purse
-from market_maker.simulator.amends import Amender
+from market_maker.simulator.amends import REVIVAL_SECONDS, Amender
 from market_maker.simulator.book import BUY, Book
 from market_maker.simulator.desk import Desk
 from market_maker.simulator.funding import Funding
@@ -37,6 +37,7 @@ MARKET_ACCOUNT = 0
 FIRST_ACCOUNT = 100001
 INSURANCE_FUND = (('XBt', 3500000000000), ('USDt', 2000000000000))  # what the fund holds at the start, minor units
 
+INDEX_DECIMALS = 2
 MARK_INTERVAL = 1.0    # seconds between two published marks
 PRICE_INTERVAL = 0.5   # seconds between two refreshes of bid and ask in the instrument row
 SHORT_INTERVAL = 0.1   # seconds between two messages of the short book views
@@ -72,7 +73,8 @@ class Exchange(object):
         self.insurance_rows = deque(maxlen=ROWS_KEPT)  # type: Deque[Dict[str, Any]]
         self.settlement_rows = deque(maxlen=ROWS_KEPT)  # type: Deque[Dict[str, Any]]
         self.liquidations = OrderedDict()    # type: OrderedDict[str, Dict[str, Any]]  # by orderID
-        self._index_moved = OrderedDict()    # type: OrderedDict[str, bool]
+        self._index_moved = OrderedDict()    # type: OrderedDict[str, float]  # prices not published yet
+        self._index_shown = {}               # type: Dict[str, float]  # when each index was published last
         self.books = OrderedDict()           # type: OrderedDict[str, Book]
         self.tapes = OrderedDict()           # type: OrderedDict[str, Tape]
         self.holders = {}                    # type: Dict[str, Any]  # symbol -> open positions by account number
@@ -101,7 +103,6 @@ class Exchange(object):
     def _list(self, instrument: Instrument, fees: Optional[Tuple[float, float]]) -> None:
         instrument.begin(self.now)
         if instrument.is_index:
-            self._index_moved[instrument.symbol] = False
             return
         if fees is not None:
             instrument.set_fees(*fees)
@@ -177,10 +178,8 @@ class Exchange(object):
         self._due = self._agenda[0][0]
 
     def _publish_marks(self, due: float) -> None:
-        for symbol, moved in self._index_moved.items():
-            if moved:
-                self._index_moved[symbol] = False
-                self._print_index(self.instruments[symbol])
+        for symbol in list(self._index_moved):
+            self._publish_index(symbol)
         for tape in self.tapes.values():
             if tape.instrument.row['state'] == 'Open':
                 self.marker.publish(tape, due)
@@ -504,38 +503,24 @@ class Exchange(object):
         return [(level.ticks, level.quantity) for level in self.books[symbol].side(side).top(levels)]
 
     def set_index(self, symbol: str, price: float) -> None:
-        """Move an index (or the index of a contract); marks follow at their next publication, within a second."""
+        """Move an index (or the index of a contract), and with it indicative settle price, fair price and mark.
+
+        Published at once, or, when the index was published less than a second ago, with the next marks.
+        """
         instrument = self.instruments[symbol]
         if not instrument.is_index:
             instrument = self.instruments[instrument.index_symbol]
-        price = round(price, 4)
-        row = instrument.row
-        if row['lastPrice'] == price:
-            return
-        row['lastTickDirection'] = 'PlusTick' if price > row['lastPrice'] else 'MinusTick'
-        row['lastPrice'] = row['markPrice'] = price
-        self._index_moved[instrument.symbol] = True
-        for tape in self.tapes.values():
-            if tape.instrument.index_symbol == instrument.symbol and tape.instrument.parked:
-                tape.instrument.park(price)
-                tape.repark(self.stamp())
-
-    def _print_index(self, instrument: Instrument) -> None:
-        stamp = self.stamp()
-        row = instrument.row
-        row['timestamp'] = stamp
-        print_row = {'timestamp': stamp, 'symbol': instrument.symbol, 'side': 'Buy', 'size': 0,
-                     'price': row['lastPrice'],
-                     'tickDirection': row['lastTickDirection'], 'trdType': 'Referential'}
-        self.index_prints.append(print_row)
-        self.journal.tell('trade', 'insert', [print_row], None, instrument.symbol)
-        self.journal.tell('instrument', 'update', [{
-            'symbol': instrument.symbol, 'lastPrice': row['lastPrice'], 'markPrice': row['markPrice'],
-            'lastTickDirection': row['lastTickDirection'], 'timestamp': stamp}], None, instrument.symbol)
-        if instrument.symbol == '.BXBT':
+        self._index_moved[instrument.symbol] = max(instrument.tick, round(price, INDEX_DECIMALS))
+        if self._index_shown.get(instrument.symbol, 0) <= self.now - MARK_INTERVAL:
+            self._publish_index(instrument.symbol)
             for tape in self.tapes.values():
-                if tape.instrument.kind == 'quanto':
-                    tape.set('quoteToSettleMultiplier', int(round(100000000 / row['lastPrice'])))
+                if tape.instrument.index_symbol == instrument.symbol and tape.instrument.row['state'] == 'Open':
+                    self.marker.publish(tape, self.now)
+            self._after_marks()
+
+    def _publish_index(self, symbol: str) -> None:
+        self._index_shown[symbol] = self.now
+        self.marker.publish_index(self.instruments[symbol], self._index_moved.pop(symbol))
 
     def set_mark(self, symbol: str, price: Optional[float]) -> None:
         """Pin the mark price of a contract, at once; None lets it follow its rule again."""
@@ -586,8 +571,9 @@ class Exchange(object):
         """Return the image of a table as BitMEX' WebSocket sends it, of one symbol or of all; KeyError for an unknown
         table.
 
-        Orders: the open ones.  Trades, quotes, bins, funding: the last row of each symbol.  Executions: none.  Private
-        tables need the account. The rows are live or shared: do not change them.
+        Orders: the open ones, and those filled within the last minute, which an amend may still revive.  Trades,
+        quotes, bins, funding: the last row of each symbol.  Executions: none.  Private tables need the account. The
+        rows are live or shared: do not change them.
         """
         self.settle()
         if schema.TABLES[table][2]:
@@ -620,7 +606,9 @@ class Exchange(object):
 
     def _private_rows(self, table: str, account: Any, symbol: Optional[str]) -> List[Dict[str, Any]]:
         if table == 'order':
-            return [order.row for order in account.orders.values() if symbol in (None, order.instrument.symbol)]
+            return [order.row
+                    for order in account.recently_filled(self.now - REVIVAL_SECONDS) + list(account.orders.values())
+                    if symbol in (None, order.instrument.symbol)]
         if table == 'position':
             return [filled(position.row) for position in account.positions.values()
                     if position.row and symbol in (None, position.instrument.symbol)]

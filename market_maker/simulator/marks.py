@@ -12,6 +12,8 @@ from market_maker.simulator.tables import Tape
 from market_maker.simulator.timestamps import DAY
 
 YEAR = 365 * DAY
+BITCOIN_INDEX = '.BXBT'   # prices the satoshis that quanto contracts are settled in
+SATOSHIS = 100000000
 
 
 def to_grid(price: float, step: float) -> float:
@@ -39,6 +41,29 @@ class Marker(object):
 
     def __init__(self, house: Any):
         self.house = house
+
+    def publish_index(self, index: Instrument, price: float) -> None:
+        """Print an index at a price, and let the contracts that nobody has traded follow it."""
+        house, row = self.house, index.row
+        if price == row['lastPrice']:
+            return
+        stamp = house.stamp()
+        row['lastTickDirection'] = 'PlusTick' if price > row['lastPrice'] else 'MinusTick'
+        row['lastPrice'] = row['markPrice'] = price
+        row['timestamp'] = stamp
+        trade = {'timestamp': stamp, 'symbol': index.symbol, 'side': 'Buy', 'size': 0, 'price': price,
+                 'tickDirection': row['lastTickDirection'], 'trdType': 'Referential'}
+        house.index_prints.append(trade)
+        house.journal.tell('trade', 'insert', [trade], None, index.symbol)
+        house.journal.tell('instrument', 'update', [{
+            'symbol': index.symbol, 'lastPrice': price, 'markPrice': price,
+            'lastTickDirection': row['lastTickDirection'],
+            'timestamp': stamp}], None, index.symbol)
+        for tape in house.tapes.values():
+            if tape.instrument.kind == 'quanto' and index.symbol == BITCOIN_INDEX:
+                tape.set('quoteToSettleMultiplier', int(round(SATOSHIS / price)))
+            if tape.instrument.parked and tape.instrument.index_symbol == index.symbol:
+                tape.repark(price, stamp)
 
     def publish(self, tape: Tape, now: float) -> None:
         """Take a contract's index over into its fair and mark price and revalue everything that hangs on them."""

@@ -65,13 +65,19 @@ class Tape(object):
         self.quotes.append({'timestamp': stamp, 'symbol': self.symbol, 'bidSize': 0, 'bidPrice': row['bidPrice'],
                             'askPrice': row['askPrice'], 'askSize': 0})
 
-    def repark(self, stamp: str) -> None:
-        """Let the opening print and quote follow a contract whose parked price was moved before anybody traded."""
-        self.last_ticks = self.instrument.nearest_ticks(self.instrument.row['lastPrice'])
+    def repark(self, price: float, stamp: str) -> None:
+        """Let a contract that nobody has traded yet follow its index: prices, opening print, quote and bins."""
+        row = self.instrument.row
+        if self.instrument.nearest_ticks(price) == self.last_ticks:
+            return
+        before = dict(row)
+        self.instrument.park(price)
+        self.changes.update((name, value) for name, value in row.items() if before.get(name) != value)
+        self.last_ticks = self.instrument.nearest_ticks(row['lastPrice'])
         self.trades.clear()
-        self.quotes.clear()
         self.bins = Bins(self.instrument)
         self._begin(stamp)
+        self.new_quotes.append(self.quotes[-1])
 
     # -- trades ------------------------------------------------------------------------------------
 
