@@ -67,7 +67,6 @@ class Exchange(object):
         self._by_key = {}                    # type: Dict[str, Account]
         self.journal = Journal()
         self.fees = {}                       # type: Dict[str, int]  # collected so far, minor units
-        self.deposited = {}                  # type: Dict[str, int]  # came in from outside so far
         self.index_prints = deque(maxlen=ROWS_KEPT)   # type: Deque[Dict[str, Any]]
         self.funding_rows = deque(maxlen=ROWS_KEPT)   # type: Deque[Dict[str, Any]]
         self.insurance_rows = deque(maxlen=ROWS_KEPT)  # type: Deque[Dict[str, Any]]
@@ -112,7 +111,6 @@ class Exchange(object):
         self.holders[symbol] = OrderedDict()
         self.premiums[symbol] = OrderedDict()
         self.fees.setdefault(instrument.currency, 0)
-        self.deposited.setdefault(instrument.currency, 0)
         self.funding.start(tape)
         self.marker.publish(tape, self.now)
         tape.changes = {}

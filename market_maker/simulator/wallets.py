@@ -50,7 +50,6 @@ class Banker(object):
         """Book money that comes from outside."""
         purse.wallet += amount
         purse.deposited += amount
-        self.house.deposited[purse.currency] += amount
         self.note(purse, 'Deposit', amount, tell=True)
         self.house.journal.mark_purse(purse)
 
