@@ -34,6 +34,7 @@ from market_maker.simulator.wallets import Banker
 __all__ = ['Change', 'Exchange', 'Refusal']
 
 MARKET_ACCOUNT = 0
+FIRST_CURRENCY = 'XBt'
 FIRST_ACCOUNT = 100001
 INSURANCE_FUND = (('XBt', 3500000000000), ('USDt', 2000000000000))  # what the fund holds at the start, minor units
 
@@ -248,8 +249,10 @@ class Exchange(object):
         if key is not None:
             self.add_key(account, key, secret or '', permissions, cidr)
         self.accounts[account.id] = account
-        for currency, amount in sorted((DEFAULT_BALANCES if balances is None else balances.items())):
-            self.banker.deposit(account.purse(currency), amount)
+        given_balances = dict(DEFAULT_BALANCES if balances is None else balances)
+        account.purse(FIRST_CURRENCY)  # clients take the first row of the margin table for the one in bitcoin
+        for currency in sorted(given_balances, key=lambda name: (name != FIRST_CURRENCY, name)):
+            self.banker.deposit(account.purse(currency), given_balances[currency])
         for wanted in positions:
             self._give(account, wanted)
         self.journal.settle(self.stamp())
