@@ -26,7 +26,6 @@ from market_maker.server import accounts, rest
 from market_maker.server.limits import Limits
 from market_maker.server.realtime import Hub, Realtime
 from market_maker.simulator import instruments, market
-from market_maker.simulator.account import DEFAULT_BALANCES
 from market_maker.simulator.api import Api
 from market_maker.simulator.exchange import Exchange, Refusal
 from market_maker.simulator.timestamps import iso
@@ -285,9 +284,6 @@ def assemble(kind: str = 'simulated', symbols: Sequence[str] = (), seed: Optiona
         pace = Pace(clock, start, speed)
         listed = instruments.catalogue(start, chosen)
         exchange = Exchange(listed, pace.start, random.Random('exchange {}'.format(seed)), fees=fees)
-        for currency, _ in DEFAULT_BALANCES:
-            # An account holds money in every currency, whether or not a listed contract settles in it.
-            exchange.deposited.setdefault(currency, 0)
         for description in people:
             accounts.open_account(exchange, description)
     except (ValueError, OSError, EOFError) as error:
