@@ -31,9 +31,10 @@ from market_maker import local
 from market_maker.rest import retry
 from market_maker.rest.client import Client
 from market_maker.rest.names import checked_prefix, new_name
+from market_maker.rest.sender import PAGE, Sender, describe
 from market_maker.rest.transport import Transport
-from market_maker.utils.errors import (APIError, AuthenticationError, ConnectionLost, MarketMakerError, OrderRejected,
-                                       OutcomeUnknown, Overloaded, RateLimited)
+from market_maker.utils.errors import (AuthenticationError, ConnectionLost, MarketMakerError, OrderRejected,
+                                       OutcomeUnknown)
 from market_maker.ws.ws_thread import CLOSED, BitMEXWebsocket, is_bitmex
 
 logger = logging.getLogger('root')
@@ -41,8 +42,6 @@ logger = logging.getLogger('root')
 POST_ONLY = 'ParticipateDoNotInitiate'
 RESTING_TYPES = (None, 'Limit', 'StopLimit', 'LimitIfTouched')   # can be post-only; None: the exchange infers Limit
 WHOLE = ('orderQty', 'leavesQty', 'displayQty')   # quantities that the exchange wants as integers
-CLOCK_DOUBT = 5.0   # seconds by which an order may seem older than the request that made it: clocks are never alike
-PAGE = 500          # rows in one answer at most (BitMEX, REST API guide)
 
 
 class KeyRefused(AuthenticationError, SystemExit):
@@ -76,7 +75,8 @@ class BitMEX(object):
     WebSocket's is derived from it.  On a loopback address where nothing answers, the local exchange is started
     (``local_market``, ``local_seed``).  ``timeout`` is in seconds a request.  ``transport``, ``ws``, ``clock``, ``rng``
     and ``stop`` are seams: what sends, what holds the tables (handed in, it is used as it is), what tells the time,
-    what draws names and jitter, and the Event that ends waits at once.
+    what draws names and jitter, and the Event that ends waits at once.  ``ledger`` and ``budget`` (``state/``) are what
+    every command is written down in and what bots of one account share; without them memory serves.
 
     Building it connects and returns once the first tables are there.  Raise SettingsError for a bad URL, key or prefix,
     KeyRefused, or ConnectionLost.
@@ -86,7 +86,8 @@ class BitMEX(object):
                  orderIDPrefix: str = 'mm_bitmex_', shouldWSAuth: bool = True, postOnly: bool = False,
                  timeout: float = 7, local_market: str = 'simulated', local_seed: Optional[int] = None,
                  transport: Any = None, ws: Any = None, clock: Any = None, rng: Any = None,
-                 stop: Optional[threading.Event] = None, connect_timeout: float = 30) -> None:
+                 stop: Optional[threading.Event] = None, connect_timeout: float = 30, ledger: Any = None,
+                 budget: Any = None) -> None:
         self.orderIDPrefix = checked_prefix(orderIDPrefix)
         if transport is None and local.is_local(base_url):
             try:
@@ -101,19 +102,20 @@ class BitMEX(object):
         self.postOnly = postOnly
         self.timeout = timeout
         self._rng = random.SystemRandom() if rng is None else rng
-        self._unsure = set()  # type: set   # clOrdIDs that were sent and whose fate is still unknown
         self._way_out = CLOSED if is_bitmex(base_url) else ''
         self._transport = Transport(base_url, apiKey, apiSecret) if transport is None else transport
         parts = urlsplit(base_url)
         where = '{}://{}'.format(parts.scheme, parts.netloc.rpartition('@')[2])
         self._client = Client(self._transport, where, self._way_out, apiKey[:4] + '...' if apiKey else '', clock,
-                              self._rng, stop, report, timeout)
+                              self._rng, stop, report, timeout, budget)
+        self._sender = Sender(self._client, report, ledger)
         self.ws = self._connected(shouldWSAuth, clock, connect_timeout) if ws is None else ws
         self._client.skew = getattr(self.ws, 'clock_offset', 0.0)   # what the login has learned about our clock
 
     def exit(self) -> None:
-        """Close the live tables and every connection; may be called twice."""
+        """Close the live tables, the ledger and every connection; may be called twice."""
         self.ws.exit()
+        self._sender.close()
         close = getattr(self._transport, 'close', None)
         if close is not None:
             close()
@@ -204,8 +206,10 @@ class BitMEX(object):
         return self._only_row(self._send_orders('POST', [order], [self._creation(order)]))
 
     def create_orders(self, orders: Sequence[Dict[str, Any]]) -> OrderRows:
-        """Place each order with a request of its own, in the given order, and return the rows that came back.
+        """Place each order with a request of its own and return the rows that came back, in the given order.
 
+        They are begun in that order, inner levels first, several at a time over a few connections where the exchange
+        answers and its limits allow; so the last to begin need not be the last to arrive.
         An order is passed on whole, with or without price and quantity; ``symbol`` and ``clOrdID`` are written into it
         where it has none.  A refused order does not keep the others from being sent: its error is logged, and (order,
         error) is in ``.errors`` of the answer.  Once the exchange is out of reach, overloaded, or has silenced us, the
@@ -258,7 +262,43 @@ class BitMEX(object):
 
     def look_up(self, clOrdIDs: Iterable[str] = (), orderIDs: Iterable[str] = ()) -> List[Dict[str, Any]]:
         """Return the exchange's rows of those orders, newest first, finished ones too; unknown ones are missing."""
-        return self._look_up(clOrdIDs, orderIDs, None)
+        try:
+            return self._sender.look_up(clOrdIDs, orderIDs)
+        except AuthenticationError as error:
+            raise KeyRefused(str(error))
+
+    def unsettled(self) -> List[str]:
+        """Return the names (or ids) of orders with a command that was sent and may have been carried out.
+
+        After an interrupt in the middle of a list these are the ones to look up; all others were answered or not sent.
+        """
+        return self._sender.unsettled()
+
+    def resolve_due(self, now: Optional[float] = None) -> List[Tuple[Any, Optional[Dict[str, Any]]]]:
+        """Look for commands of unknown fate whose next look is due, in the live table and over REST; never wait.
+
+        For the loop or the guard, once a cycle.  Return those settled now, each as (record, row): ``record.kind``,
+        ``.clOrdID``, ``.orderID`` and ``.state`` tell what it is, and the row is None where it was certainly never
+        carried out.  [] without a ledger.  Raise ConnectionLost or APIError when the exchange cannot be asked.
+        """
+        rows = getattr(self.ws, 'data', {}).get('order', ())
+        try:
+            return self._sender.resolve_due(rows, now)
+        except AuthenticationError as error:
+            raise KeyRefused(str(error))
+
+    def executions_since(self, timestamp: Optional[str]) -> List[Dict[str, Any]]:
+        """Return the account's trades in our symbol since then ('2026-05-03T00:00:00.000Z'; None: the last 500), oldest
+        first, over REST: what the stream missed during a gap or a downtime."""
+        query = {'symbol': self.symbol, 'filter': {'execType': 'Trade'}, 'count': PAGE}  # type: Dict[str, Any]
+        if timestamp is None:
+            return self._curl_bitmex('execution/tradeHistory', dict(query, reverse=True))[::-1]
+        rows = []  # type: List[Dict[str, Any]]
+        while True:
+            page = self._curl_bitmex('execution/tradeHistory', dict(query, startTime=timestamp, start=len(rows)))
+            rows += page
+            if len(page) < PAGE:
+                return rows
 
     # The names of releases before 1.6: fronts for single calls, for the exchange has no bulk endpoints any more
 
@@ -288,11 +328,11 @@ class BitMEX(object):
         try:
             if is_order and isinstance(postdict, dict) and not query:
                 return self._only_row(self._send_orders(verb, [postdict], [postdict], timeout, max_retries))
-            return self._request(verb, path, query, postdict, timeout, max_retries)
-        except KeyRefused as error:
-            if rethrow_errors:
-                raise AuthenticationError(str(error))
-            raise
+            if verb == 'DELETE' and path.strip('/') in ('order', 'order/all'):
+                return self._sender.cancel(postdict, path, query, timeout, max_retries)
+            return self._client.request(verb, path, query, postdict, timeout, max_retries)
+        except AuthenticationError as error:
+            raise (AuthenticationError if rethrow_errors else KeyRefused)(str(error))
 
     def _connected(self, should_auth, clock, connect_timeout):
         # type: (bool, Any, float) -> BitMEXWebsocket
@@ -327,81 +367,16 @@ class BitMEX(object):
         # type: (Dict[str, Any]) -> Optional[List[Dict[str, Any]]]
         return self._curl_bitmex('order', postdict=which, verb='DELETE')
 
-    def _request(self, *args, **options):
-        # type: (Any, Any) -> Any
-        """Do what Client.request does; a refused key becomes the error that also ends a script."""
-        try:
-            return self._client.request(*args, **options)
-        except AuthenticationError as error:
-            raise KeyRefused(str(error))
-
     def _send_orders(self, verb, orders, bodies, timeout=None, max_retries=None):
         # type: (str, Sequence[Any], Sequence[Dict[str, Any]], Optional[float], Optional[int]) -> OrderRows
-        """Send one request an order and return rows and errors; what is unknown after that is looked up together."""
-        outcomes = [None] * len(bodies)  # type: List[Any]   # a row or an error for each
-        unknown = {}   # type: Dict[int, Tuple[float, OutcomeUnknown]]   # place -> exchange's time of sending, error
-        stopped = None  # type: Optional[MarketMakerError]   # why the rest is not sent
-        for place, body in enumerate(bodies):
-            if stopped is not None:
-                outcomes[place] = stopped
-                continue
-            names = names_of(body)
-            began = self._client.now()
-            try:
-                outcomes[place] = self._request(verb, 'order', None, body, timeout, max_retries, names,
-                                                not self._unsure.isdisjoint(names))
-            except OutcomeUnknown as error:
-                unknown[place] = began, error
-                if place - 1 in unknown:  # the second in a row: the others would only wait as long
-                    stopped = ConnectionLost('not sent, for the exchange left the two orders before without an answer')
-            except (ConnectionLost, RateLimited, Overloaded) as error:
-                outcomes[place] = stopped = error
-            except KeyRefused:
-                self._unsure.update(name for _, doubt in unknown.values() for name in doubt.clOrdIDs)
-                raise
-            except APIError as error:
-                outcomes[place] = error
-            except (ValueError, TypeError) as error:
-                outcomes[place] = OrderRejected('{} cannot be sent: {}'.format(describe(orders[place]), error))
-        if unknown:
-            self._settle(verb, bodies, unknown, outcomes)
+        """Send one request an order and return rows and errors."""
+        try:
+            outcomes = self._sender.send(verb, bodies, timeout, max_retries)
+        except AuthenticationError as error:
+            raise KeyRefused(str(error))
         pairs = list(zip(orders, outcomes))
         return OrderRows([row for _, row in pairs if not isinstance(row, Exception)],
                          [pair for pair in pairs if isinstance(pair[1], Exception)])
-
-    def _settle(self, verb, bodies, unknown, outcomes):
-        # type: (str, Sequence[Dict[str, Any]], Dict[int, Tuple[float, OutcomeUnknown]], List[Any]) -> None
-        """Look for the orders of unknown fate until each is found, a few times; what is not found stays unknown."""
-        for place, (_, error) in unknown.items():
-            outcomes[place] = error
-            self._unsure.update(error.clOrdIDs)
-        left = {place: known for place, known in unknown.items() if known[1].clOrdIDs}   # others cannot be found
-        for seconds in retry.LOOKS:
-            if not left:
-                return
-            try:
-                self._client.wait(seconds, outcomes[min(left)])
-                rows = self._look_up([name for place in left for name in _clOrdIDs(bodies[place])],
-                                     [bodies[place]['orderID'] for place in left if bodies[place].get('orderID')], 0)
-            except OutcomeUnknown:  # a stop came while we waited
-                return
-            except (APIError, ConnectionLost) as error:
-                logger.warning('looking for orders of unknown fate: %s', error)
-                continue
-            for place in list(left):
-                found = _found(verb, bodies[place], rows, left[place][0] - CLOCK_DOUBT)
-                if found is not None:
-                    outcomes[place] = found
-                    self._unsure.difference_update(left.pop(place)[1].clOrdIDs)
-
-    def _look_up(self, clOrdIDs, orderIDs, max_retries):
-        # type: (Iterable[str], Iterable[str], Optional[int]) -> List[Dict[str, Any]]
-        rows = []  # type: List[Dict[str, Any]]
-        for field, values in (('clOrdID', list(clOrdIDs)), ('orderID', list(orderIDs))):
-            for start in range(0, len(values), 100):
-                query = {'filter': {field: values[start:start + 100]}, 'count': PAGE, 'reverse': True}
-                rows += self._request('GET', 'order', query, max_retries=max_retries)
-        return rows
 
     def _logged(self, rows):
         # type: (OrderRows) -> OrderRows
@@ -442,40 +417,6 @@ def whole(body: Dict[str, Any]) -> Dict[str, Any]:
         except (ValueError, TypeError, OverflowError):
             continue  # not a number at all: the exchange will say so
     return body
-
-
-def names_of(body: Dict[str, Any]) -> List[str]:
-    """Return what a request to create or amend calls its order: its clOrdIDs, else its order id."""
-    return _clOrdIDs(body) or [body[name] for name in ('orderID',) if body.get(name)]
-
-
-def describe(order: Dict[str, Any]) -> str:
-    """Return an order as the log shows it: 'Sell 100 @ 389.88', with whatever of it is there."""
-    words = [order.get('side'), order.get('orderQty', order.get('leavesQty')), '@',
-             order.get('price', order.get('stopPx', 'market'))]
-    return ' '.join(str(word) for word in words if word is not None)
-
-
-def _clOrdIDs(body):
-    # type: (Dict[str, Any]) -> List[str]
-    return [str(body[name]) for name in ('clOrdID', 'origClOrdID') if body.get(name)]
-
-
-def _found(verb, body, rows, since):
-    # type: (str, Dict[str, Any], List[Dict[str, Any]], float) -> Any
-    """Return the row or the error that settles what became of a request, or None; ``since`` is in exchange time."""
-    for row in rows:
-        if row.get('orderID') != body['orderID'] if body.get('orderID') else row.get('clOrdID') not in _clOrdIDs(body):
-            continue
-        if verb == 'POST':
-            if not retry.is_finished(row) or retry.unix_time(row.get('transactTime') or row.get('timestamp')) >= since:
-                return row   # else an order of earlier times that had the same name
-        elif retry.is_applied(row, body):
-            return row
-        elif retry.is_finished(row):
-            message = 'Invalid ordStatus: {}'.format(row.get('ordStatus'))
-            return APIError('PUT /order: {}'.format(message), status=400, name='HTTPError', message=message)
-    return None
 
 
 def _without_none(order):

@@ -218,8 +218,21 @@ def test_cancel_one_many_or_none(bot, orders):
     assert [seen.data for seen in orders.server.seen] == [{'orderID': 'a'}, {'orderID': ['a', 'b']}]
     orders.server.script = [http_server.error(404, 'Not Found')]
     assert bot.cancel('gone') is None
-    orders.server.script = [http_server.error(404, 'Not Found')]
+    orders.server.script = [http_server.error(404, 'Not Found')] * 3
     assert bot.cancel_bulk_orders([{'orderID': 'gone'}, 'gone too']) == []
+
+
+def test_one_unknown_order_does_not_save_the_others(bot, orders):
+    """A list that is answered with 404 for one of its orders is sent again in parts: every other one is cancelled."""
+    def serve(exchange):
+        ids = exchange.request.data['orderID']
+        if 'gone' in ids:
+            return http_server.error(404, 'Not Found')(exchange)
+        http_server.answer([{'orderID': each, 'ordStatus': 'Canceled'} for each in ids])(exchange)
+    orders.server.default = serve
+    rows = bot.cancel(['a', 'b', 'gone', 'c', 'd'])
+    assert [row['orderID'] for row in rows] == ['a', 'b', 'c', 'd']
+    assert len(orders.server.seen) == 5
 
 
 def test_cancel_by_row_or_name(bot, orders):

@@ -13,7 +13,7 @@ import threading
 from typing import Any, Callable, Iterable, Optional  # noqa: F401
 from urllib.parse import urlencode
 
-from market_maker.rest import retry
+from market_maker.rest import ratelimit, retry
 from market_maker.rest.ratelimit import RateLimiter
 from market_maker.rest.retry import Answer, Attempt, Fail, LookUp
 from market_maker.rest.transport import Request
@@ -24,6 +24,8 @@ from market_maker.utils.errors import APIError, MarketMakerError, OutcomeUnknown
 LIFETIME = 3
 # seconds by which our clock and the exchange's may differ before it counts: the Date header is cut to the second
 CLOCK_NOISE = 2.0
+GLANCE = 0.005   # seconds between two looks at a limit that the answers under way may lift
+SLICE = 0.1      # seconds after which a wait that two events can end looks for the second
 UNLOGGED = ('otpToken', 'secret', 'password')  # values in a body that no log may show
 
 
@@ -36,29 +38,34 @@ class Client(object):
     """
 
     def __init__(self, transport, where='the exchange', way_out='', key='', clock=None, rng=None, stop=None,
-                 report=None, timeout=7):
-        # type: (Any, str, str, str, Any, Any, Optional[threading.Event], Optional[Callable[..., None]], float) -> None
+                 report=None, timeout=7, budget=None):
+        # type: (Any, str, str, str, Any, Any, Optional[threading.Event], Optional[Callable[..., None]], float, Any) -> None
         self.transport = transport
         self.clock = clocks.REAL if clock is None else clock
         self.stop = threading.Event() if stop is None else stop
         self.timeout = timeout
+        self.budget = budget   # a state.budget.Budget, through which bots of one account share their limits, or None
         self.skew = 0.0   # seconds that the exchange's clock is ahead of ours
         self._report = (lambda level, text, *args: None) if report is None else report
         self._policy = retry.Policy(where, way_out, key, (random.SystemRandom() if rng is None else rng).random)
         self._limiter = RateLimiter()
-        self._lock = threading.Lock()  # for the limiter and the skew; never held while waiting or sending
+        # For the limiter and the skew, and never held while waiting or sending.  A signal's handler that cancels our
+        # orders may interrupt the main thread while it holds this lock: so the same thread may take it again.
+        self._lock = threading.RLock()
         self._date = ''   # the last Date header looked at
 
     def request(self, verb, path, query=None, body=None, timeout=None, max_retries=None, clOrdIDs=(),
-                sent_before=False):
-        # type: (str, str, Any, Any, Optional[float], Optional[int], Iterable[str], bool) -> Any
+                sent_before=False, has_turn=False, halt=None, written=None):
+        # type: (str, str, Any, Any, Optional[float], Optional[int], Iterable[str], bool, bool, Any, Any) -> Any
         """Return the decoded answer (None where an order to cancel is already gone), or raise what came of it.
 
         ``path`` begins after /api/v1; ``query`` is a dict, whose dicts and lists are sent as JSON; ``body`` is a dict
         or list.  ``timeout`` is in seconds; ``max_retries`` replaces the policy's own bound (0: send once).
         ``clOrdIDs`` names the orders that the request is about and ``sent_before`` tells that one of them may be at the
-        exchange already.  Raise OutcomeUnknown, with those clOrdIDs, for an order that may have been carried out: the
-        caller looks it up.
+        exchange already.  ``has_turn`` tells that ``take_turn`` was called for it; ``halt`` is an Event after which it
+        is not sent again (the call then ends with the error of the last attempt); ``written`` is called when it has
+        gone out, each time.  Raise OutcomeUnknown, with those clOrdIDs, for an order that may have been carried out:
+        the caller looks it up.
         """
         path = '/' + path.lstrip('/') + encoded(query)
         kind = retry.kind_of(verb, path)
@@ -69,8 +76,9 @@ class Client(object):
         limit = None if max_retries is None else max_retries + 1
         resends = 0
         for number in itertools.count(1):
-            self._take_turn(kind, route, label)
-            response = self._send(verb, path, route, text, timeout)
+            if not has_turn or number > 1:
+                self.take_turn(kind, route, label, halt)
+            response = self._send(verb, path, route, text, timeout, written)
             attempt = Attempt(number, limit, resends, sent_before)
             step = retry.after(self._policy, kind, label, response, attempt, self.now())
             if isinstance(step, Answer):
@@ -84,40 +92,67 @@ class Client(object):
                 self._hold(step.seconds, kind == retry.CANCEL)
             resends += step.seconds == 0
             self._report(logging.WARNING, '%s; again in %.1f s', step.reason, step.seconds)
-            self.wait(step.seconds, step.error)
+            self.wait(step.seconds, step.error, halt)
 
     def now(self) -> float:
         """Return the exchange's time in Unix seconds, as well as we know it."""
         return self.clock.time() + self.skew
 
-    def wait(self, seconds: float, error: MarketMakerError) -> None:
-        """Wait; raise ``error`` when a stop comes meanwhile."""
-        if self.stop.is_set():
-            self.clock.sleep(seconds)
-        elif seconds > 0 and self.clock.wait(self.stop, seconds):
-            raise error
+    def wait(self, seconds: float, error: MarketMakerError, halt: Any = None) -> None:
+        """Wait; raise ``error`` when a stop, or ``halt``, comes meanwhile."""
+        stop = self.stop if halt is None else halt
+        was_stopped = self.stop.is_set()
+        deadline = self.clock.monotonic() + seconds
+        while seconds > 0:
+            if halt is None and was_stopped:
+                self.clock.sleep(seconds)
+            elif self.clock.wait(stop, seconds if halt is None else min(seconds, SLICE)) or (
+                    self.stop.is_set() and not was_stopped):
+                raise error
+            seconds = deadline - self.clock.monotonic()
 
-    def _take_turn(self, kind, route, label):
-        # type: (str, str, str) -> None
-        """Wait until the limiter lets us send, and count the request."""
+    def take_turn(self, kind, route, label='', halt=None):
+        # type: (str, str, str, Any) -> None
+        """Wait until the limiter lets a request go, and count it; raise RateLimited where that takes too long."""
         while True:
             with self._lock:
                 now = self.clock.monotonic()
-                seconds = self._limiter.wait(now, kind, route)
-                if seconds <= 0:
-                    self._limiter.sent(now, route)
-                    return
+                limiter = self._open()
+                try:
+                    seconds = limiter.wait(now, kind, route)
+                    if seconds <= 0:
+                        limiter.sent(now, route)
+                    is_guess = limiter.flying()[1] > 0 and not limiter.is_known
+                finally:
+                    self._close()
+            if seconds <= 0:
+                return
             text = '{} is not sent: the exchange asked for silence for another {:.0f} s'.format(label, seconds)
             error = RateLimited(text, self.now() + seconds, status=429)
             if seconds > retry.PATIENCE[kind]:
                 raise error
-            self.wait(seconds, error)
+            # the answers under way may tell that there is no such limit
+            self.wait(min(seconds, GLANCE) if is_guess else seconds, error, halt)
 
-    def _send(self, verb, path, route, text, timeout):
-        # type: (str, str, str, str, float) -> Any
+    def _open(self):
+        # type: () -> RateLimiter
+        """Return the limiter, up to date with the other bots of the account, who wait until ``_close``."""
+        if self.budget is not None:
+            shared = self.budget.open(ratelimit.NUMBERS)
+            if shared is not None:
+                self._limiter.adopt(*shared)
+        return self._limiter
+
+    def _close(self):
+        # type: () -> None
+        if self.budget is not None:
+            self.budget.close(self._limiter.numbers(), self._limiter.flying())
+
+    def _send(self, verb, path, route, text, timeout, written):
+        # type: (str, str, str, str, float, Any) -> Any
         """Carry out one round trip and learn from it what the limiter and the clock need."""
         self._report(logging.DEBUG, 'sending req %s %s %s', verb, path, Loggable(text))
-        request = Request(verb, path, text, int(self.now() + timeout) + LIFETIME, timeout)
+        request = Request(verb, path, text, int(self.now() + timeout) + LIFETIME, timeout, written)
         answered = False
         try:
             response = self.transport.send(request)
@@ -125,11 +160,15 @@ class Client(object):
         finally:
             with self._lock:
                 now = self.clock.monotonic()
-                if answered:
-                    self._limiter.heard(now, route, response.status, response.headers)
-                    self._set_skew(response)
-                else:  # a signal ended the call: nothing is in the air any more
-                    self._limiter.heard(now, route, 0, {})
+                limiter = self._open()
+                try:
+                    if answered:
+                        limiter.heard(now, route, response.status, response.headers)
+                        self._set_skew(response)
+                    else:  # a signal ended the call: nothing is in the air any more
+                        limiter.heard(now, route, 0, {})
+                finally:
+                    self._close()
         return response
 
     def _set_skew(self, response):
@@ -150,7 +189,10 @@ class Client(object):
         # type: (float, bool) -> None
         if seconds > 0:
             with self._lock:
-                self._limiter.hold(self.clock.monotonic(), seconds, cancels_too)
+                try:
+                    self._open().hold(self.clock.monotonic(), seconds, cancels_too)
+                finally:
+                    self._close()
 
 
 class Loggable(object):

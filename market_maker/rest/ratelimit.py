@@ -5,18 +5,27 @@ one of ten a second for orders and positions.  Both are followed by our own coun
 answer, because other clients of the account draw from the same buckets.  A bucket of which the exchange says nothing
 does not exist.
 
+A full bucket of ten that is refilled ten times a second would let nearly twenty requests through in its first second.
+So what is no cancel also keeps to ten in every second, whenever that second begins.
+
 Cancels have a reserve: other requests leave a tenth of each bucket to them.  (BitMEX counts cancels, but does not
 refuse them for the bucket of the minute.)
+
+Several bots of one account share one budget: ``numbers`` and ``adopt`` carry the limiter's state through a file that
+they all read and write (``state/budget.py``).
 """
 from __future__ import absolute_import
 
 import math
-from typing import Any, Mapping, Optional  # noqa: F401
+from collections import deque
+from typing import Any, List, Mapping, Optional, Sequence, Tuple  # noqa: F401
 
 from market_maker.rest.retry import CANCEL
 
 RESERVE = 0.1             # part of each bucket that only cancels may use
 SECOND_LIMIT = 10         # requests a second on the routes below, until the exchange says otherwise
+SECOND = 1.02             # seconds in which no more than that go out; a little more than one: requests travel unevenly
+REMEMBERED = 30           # latest requests on those routes whose time is kept; a higher limit is left to the bucket
 SECOND_ROUTES = frozenset(('/order', '/order/all', '/position/isolate', '/position/leverage',
                            '/position/transferMargin'))
 
@@ -56,7 +65,9 @@ class RateLimiter(object):
         self._minute = None        # type: Optional[Bucket]   # None: no such limit, or none that we know of
         self._second = None        # type: Optional[Bucket]
         self._second_known = False  # whether an answer has told which
+        self._recent = deque(maxlen=REMEMBERED)   # type: Any   # when requests on SECOND_ROUTES went out, oldest first
         self._flying = {'minute': 0, 'second': 0}   # requests sent whose answers are not there yet
+        self._others = {'minute': 0, 'second': 0}   # the same of the other bots that share this budget
         self._silent_until = 0.0   # nothing may be sent before
         self._quiet_until = 0.0    # nothing but cancels may be sent before
 
@@ -66,8 +77,16 @@ class RateLimiter(object):
         if kind != CANCEL:
             pause = max(pause, self._quiet_until - now, self._bucket_wait(self._minute, now, kind))
         if path in SECOND_ROUTES:
-            pause = max(pause, self._bucket_wait(self._second_bucket(now), now, kind))
+            bucket = self._second_bucket(now)
+            pause = max(pause, self._bucket_wait(bucket, now, kind))
+            if kind != CANCEL and bucket is not None:
+                pause = max(pause, self._crowded(bucket.limit, now))
         return max(0.0, pause)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether an answer has told what the limit on orders is; until then BitMEX's usual one is kept."""
+        return self._second_known
 
     def sent(self, now: float, path: str) -> None:
         """Count a request that goes out now."""
@@ -75,6 +94,7 @@ class RateLimiter(object):
         _take(self._minute, now)
         if path in SECOND_ROUTES:
             self._flying['second'] += 1
+            self._recent.append(now)
             _take(self._second_bucket(now), now)
 
     def heard(self, now: float, path: str, status: int, headers: Mapping[str, str]) -> None:
@@ -105,8 +125,35 @@ class RateLimiter(object):
             return None if status == 200 else bucket
         if bucket is None or bucket.limit != limit:
             bucket = Bucket(limit, interval, now)
-        bucket.set(remaining - self._flying[name], now)
+        bucket.set(remaining - self._flying[name] - self._others[name], now)
         return bucket
+
+    def flying(self) -> Tuple[int, int]:
+        """Return how many of our requests are under way: all, and those on SECOND_ROUTES."""
+        return self._flying['minute'], self._flying['second']
+
+    def numbers(self) -> List[float]:
+        """Return what bots share: NUMBERS floats; the requests under way are not among them."""
+        recent = list(self._recent)
+        return (_dump(self._minute) + _dump(self._second)
+                + [float(self._second_known), self._silent_until, self._quiet_until]
+                + [-math.inf] * (REMEMBERED - len(recent)) + recent)
+
+    def adopt(self, numbers: Sequence[float], others: Tuple[int, int]) -> None:
+        """Take over what another bot, or we, left in the shared budget; ``others`` is ``flying`` of all the others."""
+        self._minute, self._second = _load(numbers[0:4]), _load(numbers[4:8])
+        self._second_known = bool(numbers[8])
+        self._silent_until, self._quiet_until = numbers[9], numbers[10]
+        self._recent = deque(numbers[11:], REMEMBERED)
+        self._others = {'minute': others[0], 'second': others[1]}
+
+    def _crowded(self, limit, now):
+        # type: (float, float) -> float
+        """Return the seconds until fewer than ``limit`` requests went out in the second before."""
+        count = int(limit)
+        if not 0 < count <= len(self._recent):
+            return 0.0
+        return self._recent[-count] + SECOND - now
 
     def _second_bucket(self, now):
         # type: (float) -> Optional[Bucket]
@@ -120,6 +167,23 @@ class RateLimiter(object):
         if bucket is None:
             return 0.0
         return bucket.wait(now, 0 if kind == CANCEL else math.floor(bucket.limit * RESERVE))
+
+
+NUMBERS = 11 + REMEMBERED   # how many floats ``numbers`` returns
+
+
+def _dump(bucket):
+    # type: (Optional[Bucket]) -> List[float]
+    return [0.0, 0.0, 0.0, 0.0] if bucket is None else [bucket.limit, bucket.interval, bucket._tokens, bucket._at]
+
+
+def _load(numbers):
+    # type: (Sequence[float]) -> Optional[Bucket]
+    if not numbers[0]:
+        return None
+    bucket = Bucket(numbers[0], numbers[1], numbers[3])
+    bucket.set(numbers[2], numbers[3])
+    return bucket
 
 
 def _take(bucket, now):

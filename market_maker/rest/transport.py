@@ -9,6 +9,8 @@ Secrets: the key and the signature exist only in the headers of the request on t
 from __future__ import absolute_import
 
 import collections
+import http.client
+import io
 import json
 import os
 import socket
@@ -40,14 +42,17 @@ TLS = 'tls'                          # the certificate is not trusted: nothing w
 LOST_TIMEOUT = 'timeout-after-sending'
 RESET = 'reset'                      # the connection broke after the request, or a part of it, had gone out
 UNSENT = (REFUSED, DNS, UNSENT_TIMEOUT, PROXY, TLS)
+PATIENCE = 2.0   # times the time-out that an answer may take from its first byte to its last
 HANDSHAKE_WORDS = ('certificate', 'hostname', 'wrong_version', 'wrong version', 'unknown_protocol', 'handshake')
 
-Request = collections.namedtuple('Request', 'verb path body expires timeout')
+Request = collections.namedtuple('Request', 'verb path body expires timeout written')
+Request.__new__.__defaults__ = (None,)  # type: ignore[attr-defined]
 Request.__doc__ = """What goes out.
 
 ``path`` begins after ``/api/v1`` with a slash and carries its query string, encoded; ``body`` is JSON text or '';
 ``expires`` is the Unix second after which the exchange must not accept it; ``timeout`` is in seconds, for connecting
-and for each wait for bytes.
+and for each wait for bytes.  ``written`` is called without arguments once the request has gone out, where the transport
+can tell; None: nobody asks.
 """
 
 
@@ -149,6 +154,7 @@ class Transport(object):
         session = self._take_session()
         try:
             adapter = session.get_adapter(self._root)  # type: Any   # an _Adapter, which returns our Response
+            adapter.written = request.written
             response = adapter.send(prepared, timeout=request.timeout, verify=self._verify, proxies=self._proxies)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             kind, detail = failure(error)
@@ -204,21 +210,42 @@ class _Adapter(HTTPAdapter):
         HTTPAdapter.__init__(self, pool_connections=1, pool_maxsize=1, max_retries=0)
         self._direct = direct   # no proxy in between
         self._pool = None       # type: Any
+        self.written = None     # type: Any   # what Request.written says of the request under way
 
     def get_connection_with_tls_context(self, request, verify, proxies=None, cert=None):
         # type: (Any, Any, Any, Any) -> Any
         """Return the pool of the one host (requests 2.32 and later ask for it so)."""
         if self._pool is None:
             ask = super(_Adapter, self).get_connection_with_tls_context
-            self._pool = ask(request, verify, proxies=proxies, cert=cert)
+            self._pool = self._watched(ask(request, verify, proxies=proxies, cert=cert))
         return self._pool
 
     def get_connection(self, url, proxies=None):
         # type: (Any, Any) -> Any
         """Return the pool of the one host (requests before 2.32 ask for it so)."""
         if self._pool is None:
-            self._pool = super(_Adapter, self).get_connection(url, proxies)
+            self._pool = self._watched(super(_Adapter, self).get_connection(url, proxies))
         return self._pool
+
+    def _watched(self, pool):
+        # type: (Any) -> Any
+        """Have the connections of a pool tell when a request is written, and bound the time of its answer."""
+        adapter = self
+
+        class Connection(pool.ConnectionCls):   # type: ignore[misc,name-defined]
+            """One connection to the exchange."""
+            response_class = _BoundedResponse
+
+            def getresponse(self, *args, **options):
+                # type: (*Any, **Any) -> Any
+                """Return the answer; by now the request is written."""
+                if adapter.written is not None:
+                    adapter.written()
+                return pool_connection.getresponse(self, *args, **options)
+
+        pool_connection = pool.ConnectionCls
+        pool.ConnectionCls = Connection
+        return pool
 
     def request_url(self, request, proxies):
         # type: (Any, Any) -> Any
@@ -238,6 +265,46 @@ class _Adapter(HTTPAdapter):
         """Close the connections."""
         self._pool = None
         super(_Adapter, self).close()
+
+
+class _BoundedResponse(http.client.HTTPResponse):
+    """An answer that has PATIENCE times the time-out to arrive as a whole.
+
+    The time-out of a socket counts for each wait anew: a server that sends a byte now and then would hold us for ever.
+    """
+
+    def __init__(self, sock, *args, **options):
+        # type: (Any, *Any, **Any) -> None
+        http.client.HTTPResponse.__init__(self, sock, *args, **options)
+        timeout = sock.gettimeout()
+        if timeout:
+            self.fp.close()
+            self.fp = io.BufferedReader(_BoundedStream(sock, timeout))  # type: ignore[assignment]
+
+
+class _BoundedStream(io.RawIOBase):
+    """What arrives at a socket, until a deadline."""
+
+    def __init__(self, sock, timeout):
+        # type: (Any, float) -> None
+        io.RawIOBase.__init__(self)
+        self._sock = sock
+        self._timeout = timeout
+        self._deadline = time.monotonic() + PATIENCE * timeout
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read what is there; raise socket.timeout when nothing comes in time, or the deadline is over."""
+        left = self._deadline - time.monotonic()
+        if left >= self._timeout:
+            return self._sock.recv_into(buffer)
+        if left <= 0:
+            raise socket.timeout('the answer is not complete after {:.0f} s'.format(PATIENCE * self._timeout))
+        self._sock.settimeout(left)
+        return self._sock.recv_into(buffer)
 
 
 def failure(error: BaseException) -> Tuple[str, str]:
