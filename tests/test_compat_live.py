@@ -1,4 +1,4 @@
-"""Old scripts as users run them: a folder, a settings.py, a process of their own, real sockets to the local exchange."""
+"""Old scripts as users run them: a folder, a settings.py, a process of its own, real sockets to the exchange."""
 import os
 import re
 import signal
@@ -81,7 +81,8 @@ def run_and_stop(folder, testnet, wanted, command, number=signal.SIGINT):
 @pytest.fixture
 def stops(testnet):
     """Skip where the local exchange has no stop orders."""
-    order = {'symbol': 'XBTUSD', 'side': 'Sell', 'orderQty': 100, 'price': 40000, 'stopPx': 40100, 'ordType': 'StopLimit'}
+    order = {'symbol': 'XBTUSD', 'side': 'Sell', 'orderQty': 100, 'price': 40000, 'stopPx': 40100,
+             'ordType': 'StopLimit'}
 
     def place():
         account = testnet.exchange.account_of(local.LOCAL_API_KEY)
@@ -156,3 +157,43 @@ def test_a_refused_key_ends_a_script_with_one_line(tmp_path, testnet):
     assert process.returncode == 1
     assert 'Traceback' not in output
     assert len([line for line in output.splitlines() if 'efuse' in line or 'ignature' in line]) == 1, output
+
+
+@pytest.mark.parametrize('command', [['-m', 'market_maker', 'XBTUSD'], ['my_strategy.py']])
+def test_a_change_of_settings_starts_the_program_again(tmp_path, testnet, command):
+    """The same process goes on with the new settings; a script of the user's is what runs again."""
+    (tmp_path / 'my_strategy.py').write_text(
+        'from market_maker.market_maker import OrderManager\nOrderManager().run_loop()\n')
+    process = started(tmp_path, testnet, *command)
+    try:
+        assert wait_until(lambda: len(resting(testnet)) == 12)
+        path = tmp_path / 'settings.py'
+        path.write_text(path.read_text() + 'ORDER_PAIRS = 1\n')
+        os.utime(str(path), (time.time() + 10, time.time() + 10))
+
+        came = wait_until(lambda: len(resting(testnet)) == 2)
+    finally:
+        code, output = stopped(tmp_path, process)
+
+    assert came and 'Restarting the market maker...' in output, output
+    assert (code, resting(testnet)) == (0, set())
+
+
+def test_an_error_in_a_strategy_does_not_end_it(tmp_path, testnet):
+    """Its orders are taken back, the place is logged once, and the next pass that works quotes again."""
+    source = SCRIPTS['place_orders only'][0].replace(
+        'buy_orders = []', "buy_orders = []\n        import os\n        if os.path.exists('broken'): 1 / 0", 1)
+    (tmp_path / 'my_strategy.py').write_text(source)
+    wanted = SCRIPTS['place_orders only'][1]
+    process = started(tmp_path, testnet, 'my_strategy.py')
+    try:
+        assert wait_until(lambda: resting(testnet) == wanted)
+        (tmp_path / 'broken').write_text('')
+        assert wait_until(lambda: resting(testnet) == set())
+        (tmp_path / 'broken').unlink()
+        came = wait_until(lambda: resting(testnet) == wanted)
+    finally:
+        code, output = stopped(tmp_path, process)
+
+    assert came and code == 0, output
+    assert len(re.findall(r'The strategy failed at .*my_strategy.py:\d+: ZeroDivisionError', output)) == 1, output
