@@ -228,17 +228,16 @@ def test_the_sample_run_end_to_end(tmp_path):
 
     from market_maker.server.local_exchange import running
 
-    account = {'key': SETTINGS['API_KEY'], 'secret': SETTINGS['API_SECRET'], 'balance': {'XBt': 344349965},
-               'positions': [{'symbol': 'XBT7D', 'currentQty': -1, 'avgEntryPrice': 389.75},
-                             {'symbol': 'XBTUSD', 'currentQty': -1065000, 'avgEntryPrice': 60000}]}
-    with running(market='still', symbols=('XBT7D', 'XBTUSD'), accounts=[account],
-                 bid=388.61, ask=389.89) as testnet:
+    positions = [{'symbol': 'XBT7D', 'currentQty': -1, 'avgEntryPrice': 389.75},
+                 {'symbol': 'XBTUSD', 'currentQty': -1065000, 'avgEntryPrice': 60000}]
+    with running(market='still', symbols=('XBT7D', 'XBTUSD'), bid=388.61, ask=389.89) as testnet:
         exchange = testnet.exchange
 
         def prepare():
             exchange.set_index('XBTUSD', 59996.62)    # -1065000 / 59996.62 = -17.7510
             exchange.set_mark('XBTUSD', 60000)        # nothing unrealised there,
             exchange.set_mark('XBT7D', 390)           # a fee and what the mark takes make 200 satoshi
+            exchange.open_account(SETTINGS['API_KEY'], SETTINGS['API_SECRET'], {'XBt': 344349965}, positions)
         testnet.call(prepare)
         bot = Bot(tmp_path, testnet.url, SETTINGS)
         try:
