@@ -415,10 +415,10 @@ def test_a_lost_connection_is_opened_again_in_place(feed, lines, how, said):
 def test_many_drops_in_a_row(feed):
     """Each is followed by a connection with a login of its own; the data are ready again after each."""
     script = drop_first(lambda peer: cut(peer.connection), first=8)
-    script.go.go()
     ws = feed()
     with Server(script) as server:
         ws.connect(server.url, SYMBOL)
+        script.go.go()
         until(lambda: ws.reconnects == 8, 30)
 
         assert server.connections == 9 and ws.ready()
@@ -427,11 +427,12 @@ def test_many_drops_in_a_row(feed):
 
 def test_not_ready_until_every_table_has_a_fresh_image(feed):
     """After a reconnect old rows can be read, but the data do not count as ready, and deltas do not count at all."""
-    go = Step()
+    leave, go = Step(), Step()
 
     def script(peer):
         if server.connections == 1:
             peer.send(*images(peer.topics))
+            leave.wait()
             return
         peer.send(*images([topic for topic in peer.topics if topic != 'margin']))
         peer.send(update('margin', dict(MARGIN, marginBalance=7)))
@@ -442,6 +443,7 @@ def test_not_ready_until_every_table_has_a_fresh_image(feed):
     ws = feed()
     with Server(script) as server:
         ws.connect(server.url, SYMBOL)
+        leave.go()
         until(lambda: ws.tables.missing() == ['margin'])
 
         assert not ws.ready() and not ws.wait_until_ready(0.05)
@@ -672,7 +674,9 @@ def test_bitmex_itself_is_gone(feed, monkeypatch, host):
         feed().connect('https://{}/api/v1/'.format(host), SYMBOL)
 
     text = str(caught.value)
-    assert '23 September 2026, 04:00 UTC' in text and 'BASE_URL' in text and '--local' in text and '\n' not in text
+    for part in ('(Name or service not known)', '23 September 2026, 04:00 UTC', 'BASE_URL', '--local'):
+        assert part in text
+    assert '\n' not in text
     assert time.monotonic() - began < 5
 
 
@@ -899,8 +903,7 @@ def test_exit_while_connecting(feed):
 
 def test_a_waiting_thread_hears_of_the_end(feed):
     """Whoever waits for data that will not come any more is told so."""
-    script = drop_first(lambda peer: cut(peer.connection), first=100)
-    script.go.go()
+    script = drop_first(lambda peer: cut(peer.connection))
     ws = feed()
     with Server(script) as server:
         ws.connect(server.url, SYMBOL)

@@ -8,15 +8,15 @@ from typing import Any, Dict, Iterable, List, Optional  # noqa: F401
 
 from market_maker.ws.tables import Row  # noqa: F401
 
-REMEMBERED = 2000  # names of executions: far more than any image repeats
-KEPT = 1000        # rows kept whole, so that a run of weeks does not grow
+REMEMBERED = 1000  # names of executions: far more than any image repeats
+KEPT = 500         # rows kept whole, so that a run of weeks does not grow
 
 
 class Executions:
     """Fills and funding since the start, with their sums.
 
     ``fills``: number of trades.  ``bought`` and ``sold``: symbol -> contracts.  ``fees`` and ``funding``: currency ->
-    minor units, positive when paid.  The sums are of all executions; whole rows are kept of the newest 1,000.
+    minor units, positive when paid.  The sums are of all executions; whole rows are kept of the newest 500.
     """
 
     def __init__(self):

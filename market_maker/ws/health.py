@@ -3,7 +3,6 @@
 Pure: the moments come in with each call, in seconds of one clock that never jumps.  One thread feeds it, any may ask.
 """
 import calendar
-import collections
 import time
 from typing import Any, Dict, Optional  # noqa: F401
 
@@ -27,8 +26,8 @@ class Health:
         self.last_frame = 0.0   # when anything was heard; the reader writes it with every frame
         self.last_rows = {}     # type: Dict[str, float]  # table name -> when rows of it came
         self._instrument_at = 0.0
-        self._quoted = collections.deque(maxlen=64)  # type: Any  # (moment, (bid, ask)) of the newest quotes
-        self._shown = collections.deque(maxlen=64)   # type: Any  # the same of the instrument row
+        self._quotes = _Touches()
+        self._shown = _Touches()
         self._differ_since = None  # type: Optional[float]
         self._stamped = None    # type: Any  # (exchange time stamp, when it came) of the newest row that had one
 
@@ -36,31 +35,31 @@ class Health:
         # type: (float) -> None
         """Start over with a new connection: all ages count from here."""
         self.last_rows = {}
-        self._quoted.clear()
-        self._shown.clear()
+        self._quotes = _Touches()
+        self._shown = _Touches()
         self._differ_since = self._stamped = None
         self._instrument_at = self.last_frame = now
 
     def quoted(self, now, bid, ask, timestamp=None):
         # type: (float, Optional[float], Optional[float], Optional[str]) -> None
         """Note the newest quote of the traded symbol."""
-        self._compare(now, (bid, ask), self._quoted, self._shown, timestamp)
+        self._compare(now, (bid, ask), self._quotes, self._shown, timestamp)
 
     def refreshed(self, now, bid, ask, timestamp=None):
         # type: (float, Optional[float], Optional[float], Optional[str]) -> None
         """Note that a row of the traded instrument came, and what its bid and ask are now."""
         self._instrument_at = now
-        self._compare(now, (bid, ask), self._shown, self._quoted, timestamp)
+        self._compare(now, (bid, ask), self._shown, self._quotes, timestamp)
 
     def _compare(self, now, touch, mine, others, timestamp):
         # type: (float, Any, Any, Any, Optional[str]) -> None
         """Note a touch: it agrees with the other source's newest one, or with one of a moment ago that has moved on."""
         if timestamp:
             self._stamped = (timestamp, now)
-        mine.append((now, touch))
-        if not others:
+        mine.add(now, touch)
+        if others.newest is None:
             return
-        if others[-1][1] == touch or any(seen == touch and now - at <= RACE for at, seen in others):
+        if others.newest == touch or others.had(now, touch):
             self._differ_since = None
         elif self._differ_since is None:
             self._differ_since = now
@@ -77,7 +76,7 @@ class Health:
         since = self._differ_since
         if since is not None and now - since > self.stale_after:
             return 'quote {} and instrument {} of {} disagree for {:.1f} s'.format(
-                _prices(self._quoted), _prices(self._shown), self.symbol, now - since)
+                _prices(self._quotes), _prices(self._shown), self.symbol, now - since)
         return None
 
     def needs_ping(self, now):
@@ -115,6 +114,27 @@ def unix_seconds(timestamp):
     return calendar.timegm(time.strptime(whole, '%Y-%m-%dT%H:%M:%S')) + float('0.' + (fraction or '0'))
 
 
+class _Touches:
+    """What one source has shown lately."""
+
+    def __init__(self):
+        # type: () -> None
+        self.newest = None  # type: Any  # (bid, ask)
+        self._at = {}       # type: Dict[Any, float]  # touch -> when it was shown last
+
+    def add(self, now, touch):
+        # type: (float, Any) -> None
+        self.newest = touch
+        self._at[touch] = now
+        if len(self._at) > 64:
+            self._at = {seen: at for seen, at in self._at.items() if now - at <= RACE}
+
+    def had(self, now, touch):
+        # type: (float, Any) -> bool
+        """Say whether this touch was shown a moment ago."""
+        return touch in self._at and now - self._at[touch] <= RACE
+
+
 def _prices(touches):
-    # type: (Any) -> str
-    return '{}/{}'.format(*touches[-1][1])
+    # type: (_Touches) -> str
+    return '{}/{}'.format(*touches.newest)

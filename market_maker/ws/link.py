@@ -210,6 +210,8 @@ def _is_loopback(host):
 def describe(error):
     # type: (BaseException) -> str
     """Return an error of the socket or of websocket-client in a few words on one line."""
+    if error.args and isinstance(error.args[0], OSError):
+        error = error.args[0]  # websocket-client wraps what DNS says
     text = ' '.join(str(getattr(error, 'strerror', None) or error).split())
     if isinstance(error, (socket.timeout, websocket.WebSocketTimeoutException)):
         return 'timed out'

@@ -88,7 +88,7 @@ class Reading:
         # type: () -> List[Row]
         """Return the account's trades and funding since the connection was made, each once, in the order heard of.
 
-        Whole rows are kept of the newest 1,000; the sums in ``executions`` (fills, bought, sold, fees, funding) are of
+        Whole rows are kept of the newest 500; the sums in ``executions`` (fills, bought, sold, fees, funding) are of
         all.  What came while there was no connection is in it as far as the next image showed it, or as it was handed
         to ``add_executions``.
         """

@@ -448,16 +448,18 @@ class BitMEXWebsocket(Reading):
         # type: (Row) -> None
         """Draw the conclusion from an error that the exchange sent as a message."""
         status, text = message.get('status'), ' '.join(str(message['error']).split())
-        topics_ = str((message.get('request') or {}).get('args', ''))
+        request = message.get('request') or {}
+        asked = request.get('args') or [] if request.get('op') in ('subscribe', 'unsubscribe') else []
+        asked = asked if isinstance(asked, list) else [asked]  # a bare string is echoed as one
         if 'already subscribed' in text:
             return
         if status in (401, 403) and self._login is not None:
             self._refuse(status, text)
             raise LinkError(text, opened=True)
-        if 'expired symbol' in text and self.symbol in topics_:
+        if 'expired symbol' in text and any(split_topic(str(topic))[1] == self.symbol for topic in asked):
             self._refusal = text
             self._notify()
-        self.logger.warning('The exchange says: %s (%s)', text, topics_ or status)
+        self.logger.warning('The exchange says: %s (%s)', text, ', '.join(map(str, asked)) or status)
 
     def _notify(self):
         # type: () -> None
