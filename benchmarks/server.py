@@ -23,6 +23,16 @@ ORDER = {'symbol': 'XBTUSD', 'side': 'Buy', 'orderQty': 100, 'price': 50000, 'or
 BATCH = 100             # orders between two cancels of all: at most 200 may be open
 SUBSCRIBERS = 100
 
+# figure, words for the table, which of several is the best
+NAMES = [
+    ('floor_us', 'bare aiohttp handler, us', min), ('order_us', 'signed order, one client, us', min),
+    ('ratio', '... ratio', min), ('floor_cpu_us', 'bare aiohttp handler, us of its processor', min),
+    ('order_cpu_us', 'signed order, us of the exchange\'s processor', min), ('ratio_cpu', '... ratio', min),
+    ('order_16_us', 'signed order, 16 clients, us an order', min),
+    ('deliveries', 'deliveries a second, 100 subscribers', max), ('sent', '... as the sender sees it', max),
+    ('deliveries_stalled', '... with 5 more that read nothing', max),
+]
+
 
 def serve_exchange(pipe):
     """Run a local exchange; obey (name, argument) from the pipe until told to end."""
@@ -36,8 +46,8 @@ def serve_exchange(pipe):
                 return
             if name == 'updates':
                 pipe.send(testnet.call(lambda count=argument: updates(testnet, count), 600))
-            elif name == 'sessions':
-                pipe.send(testnet.call(lambda: len(testnet.server.hub.sessions)))
+            elif name == 'cpu':
+                pipe.send(time.process_time())
 
 
 def updates(testnet, count):
@@ -73,7 +83,8 @@ def serve_floor(pipe):
         site = web.TCPSite(runner, '127.0.0.1', 0)
         await site.start()
         pipe.send(site._server.sockets[0].getsockname()[1])
-        await asyncio.get_running_loop().run_in_executor(None, pipe.recv)
+        while (await asyncio.get_running_loop().run_in_executor(None, pipe.recv))[0] != 'end':
+            pipe.send(time.process_time())
         await runner.cleanup()
     asyncio.run(main())
 
@@ -108,20 +119,23 @@ class Caller:
             body += self.socket.recv(65536)
         return body
 
-    def orders(self, count, clears):
-        """Place ``count`` orders and return the seconds spent on them; between batches all are canceled, which is not
-        counted.
+    def orders(self, count, clears, meter=None):
+        """Place ``count`` orders; return the seconds spent on them, and the server's processor seconds by ``meter``.
+
+        Between batches all are canceled where ``clears``, which is not counted.
         """
-        spent = 0.0
+        spent = busy = 0.0
         for first in range(0, count, BATCH):
+            before = meter() if meter else 0.0
             began = time.perf_counter()
             for _ in range(min(BATCH, count - first)):
                 body = self.call(self.order)
             spent += time.perf_counter() - began
+            busy += (meter() if meter else 0.0) - before
             assert b'"ordStatus":"New"' in body, body
             if clears:
                 self.call(self.clear)
-        return spent
+        return spent, busy
 
 
 def measure_many(port, keys, count, clears):
@@ -188,6 +202,15 @@ def measure_broadcast(pipe, port, count, stalled=0):
     return SUBSCRIBERS * count / (ended - began), SUBSCRIBERS * count / sending
 
 
+def timed(pipe, port, key, count, clears):
+    """Return microseconds and the server's processor microseconds per order."""
+    def meter():
+        pipe.send(('cpu', None))
+        return pipe.recv()
+    spent, busy = Caller(port, key).orders(count, clears, meter)
+    return spent / count * 1e6, busy / count * 1e6
+
+
 def start(target):
     """Return a process and the pipe to it."""
     ours, theirs = multiprocessing.Pipe()
@@ -207,21 +230,20 @@ def measure(rounds, count, broadcasts):
     floor_pipe.send(sample)
     floor_port = floor_pipe.recv()
     Caller(floor_port, keys[0]).orders(500, False)
-    figures = {name: [] for name in ('floor_us', 'order_us', 'ratio', 'order_16_us', 'deliveries',
-                                     'deliveries_stalled', 'sent')}
+    figures = {name: [] for name, _, _ in NAMES}
     for _ in range(rounds):
-        bare = Caller(floor_port, keys[0]).orders(count, False) / count * 1e6
-        ours = Caller(port, keys[0]).orders(count, True) / count * 1e6
-        figures['floor_us'].append(bare)
-        figures['order_us'].append(ours)
-        figures['ratio'].append(ours / bare)
+        bare, bare_cpu = timed(floor_pipe, floor_port, keys[0], count, False)
+        ours, ours_cpu = timed(pipe, port, keys[0], count, True)
+        for name, value in (('floor_us', bare), ('floor_cpu_us', bare_cpu), ('order_us', ours), ('order_cpu_us', ours_cpu),
+                            ('ratio', ours / bare), ('ratio_cpu', ours_cpu / bare_cpu)):
+            figures[name].append(value)
         figures['order_16_us'].append(measure_many(port, keys, max(BATCH, count // 16 // BATCH * BATCH), True) * 1e6)
         delivered, sent = measure_broadcast(pipe, port, broadcasts)
         figures['deliveries'].append(delivered)
         figures['sent'].append(sent)
         figures['deliveries_stalled'].append(measure_broadcast(pipe, port, broadcasts, 5)[0])
     pipe.send(('end', None))
-    floor_pipe.send(None)
+    floor_pipe.send(('end', None))
     exchange.join(10)
     floor.join(10)
     return figures
@@ -230,12 +252,8 @@ def measure(rounds, count, broadcasts):
 def report(figures):
     """Return the lines of the table."""
     lines = ['| what | median | best |', '| --- | --- | --- |']
-    names = [('floor_us', 'bare aiohttp handler, us', min), ('order_us', 'signed order, one client, us', min),
-             ('ratio', 'ratio', min), ('order_16_us', 'signed order, 16 clients, us an order', min),
-             ('deliveries', 'deliveries a second, 100 subscribers', max), ('sent', '... as the sender sees it', max),
-             ('deliveries_stalled', '... with 5 more that read nothing', max)]
-    for name, words, best in names:
-        form = '{:.2f}' if name == 'ratio' else '{:,.0f}'
+    for name, words, best in NAMES:
+        form = '{:.2f}' if name.startswith('ratio') else '{:,.0f}'
         lines.append('| {} | {} | {} |'.format(words, form.format(statistics.median(figures[name])),
                                                form.format(best(figures[name]))))
     return lines
