@@ -2,7 +2,8 @@
 
 Base install only: ``aiohttp`` is looked for and never imported here.  Who starts the exchange holds one end of a pipe
 to it.  The key travels through that pipe, and its closing, by whatever end the starter comes to, tells the exchange
-that the starter is gone; it then ends as soon as no other client is left. """
+that the starter is gone; it then ends as soon as no other client is left.
+"""
 import atexit
 import http.client
 import importlib.util

@@ -2,7 +2,8 @@
 
 Pure.  A description is a dict: ``key`` and ``secret``, and optionally ``balance`` (currency -> minor units),
 ``positions`` (dicts of ``symbol``, ``currentQty``, ``avgEntryPrice``), ``permissions`` (list) and ``cidr`` (network
-from which the key may be used). """
+from which the key may be used).
+"""
 from typing import Any, Dict  # noqa: F401
 
 from market_maker.utils.errors import SettingsError

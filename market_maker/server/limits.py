@@ -1,7 +1,8 @@
 """How many requests and connections a client may make: BitMEX's token buckets.
 
 Pure: time is handed in as Unix seconds, and nothing here waits, sends or logs.  Source: BitMEX, "Using the BitMEX REST
-API", limits; the names of the headers and the wording of the refusals are the recorded ones. """
+API", limits; the names of the headers and the wording of the refusals are the recorded ones.
+"""
 import math
 from typing import Dict, NamedTuple, Optional, Tuple  # noqa: F401
 
@@ -70,7 +71,8 @@ class Limits(object):
     """All buckets of one exchange.
 
     With ``enabled`` False nothing is ever refused and the headers show full buckets, for clients read them all the
-    same. """
+    same.
+"""
 
     def __init__(self, enabled: bool = True, minute: int = MINUTE_LIMIT, minute_unsigned: int = MINUTE_LIMIT_UNSIGNED,
                  second: int = SECOND_LIMIT, connections: int = CONNECTION_LIMIT) -> None:

@@ -2,7 +2,8 @@
 pass.
 
 Everything runs in one event loop and touches the exchange only between two awaits, so there is no lock.  ``running``
-puts such a loop into a thread of its own, for tests and for whoever wants an exchange inside his own process. """
+puts such a loop into a thread of its own, for tests and for whoever wants an exchange inside his own process.
+"""
 import asyncio
 import concurrent.futures
 import contextlib
@@ -66,7 +67,8 @@ class LocalExchange(object):
 
     ``await start()``, then ``await wait()`` until somebody calls ``stop()`` or the exchange fails; ``await close()`` in
     any case. Everything but the constructor belongs to the event loop's thread.  ``closed_accounts`` refuses new
-    accounts by request. """
+    accounts by request.
+"""
 
     def __init__(self, exchange: Any, street: Any, pace: Pace, host: str = '127.0.0.1', port: int = 0,
                  limits: Optional[Limits] = None,

@@ -102,7 +102,8 @@ class Hub(object):
     """All sessions of one exchange and who of them follows what.
 
     Belongs to the event loop's thread.  ``flush`` must run after everything that may have changed the exchange, and
-    before anything reads an image of it: changes that an image already contains must not follow it. """
+    before anything reads an image of it: changes that an image already contains must not follow it.
+"""
 
     def __init__(self, exchange: Any, api: Any, limits: Limits, wall: Callable[[], float],
                  advance: Callable[[], float]) -> None:

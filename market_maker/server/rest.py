@@ -1,7 +1,8 @@
 """REST of the local exchange: from bytes of HTTP to ``simulator.api`` and back.
 
 What is decided here is only what HTTP decides: the signature over the path and body exactly as they came, the forms of
-a body, limits and their headers, the shape of every error.  What a request means is ``Api``'s business. """
+a body, limits and their headers, the shape of every error.  What a request means is ``Api``'s business.
+"""
 import logging
 from collections import namedtuple
 from typing import Any, Callable, Dict, Optional, Tuple  # noqa: F401
@@ -29,7 +30,8 @@ class Rest(object):
 
     ``wall()`` is the Unix time that limits and expiries are held against; ``advance()`` brings the exchange to the
     present and returns its own time, which in a replay is the recorded one; ``publish()`` sends what changed to the
-    WebSockets. """
+    WebSockets.
+"""
 
     def __init__(self, api: Any, limits: Limits, wall: Callable[[], float], advance: Callable[[], float],
                  publish: Callable[[], None]) -> None:

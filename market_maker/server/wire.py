@@ -1,7 +1,8 @@
 """JSON and WebSocket frames as bytes, each made once however many clients get it.
 
 Pure but for its choice of library: ``orjson`` where it is installed (the ``speed`` extra), the standard library
-otherwise.  Both give the same JSON but for spaces and the spelling of very large and very small floats. """
+otherwise.  Both give the same JSON but for spaces and the spelling of very large and very small floats.
+"""
 import csv
 import io
 import json
