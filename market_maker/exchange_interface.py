@@ -247,6 +247,10 @@ class ExchangeInterface(object):
             if isinstance(error, OrderNotFound) or getattr(error, 'message', '').startswith(REFUSED_TEXT):
                 self._is_stale = True
                 self._note_gone(order.get('orderID'))
+            elif isinstance(error, OutcomeUnknown):
+                for row in self.get_orders():
+                    if row['orderID'] == order.get('orderID'):
+                        self._commands.doubt(row, order, time.monotonic())
         self.results.amended += len(rows)
         return rows
 
@@ -379,9 +383,9 @@ class ExchangeInterface(object):
         return reserved
 
     def release(self, orders: Iterable['Reserved']) -> None:
-        """Give up the places of orders that were reserved and are not sent."""
+        """Give up the places of those orders that were reserved and not sent after all."""
         for order in orders:
-            self._commands.refused(order['clOrdID'])
+            self._commands.release(order['clOrdID'])
 
     def in_flight(self) -> List[Dict[str, Any]]:
         """Return the creates that have no answer yet, as rows without orderID."""

@@ -49,8 +49,7 @@ Create.__doc__ = """An order of a plan to create, and its level: side and rank, 
 
 
 class Stopped(KeyboardInterrupt, SystemExit):
-    """Ctrl-C: what handlers of KeyboardInterrupt catch, and what ends the process without a traceback when nobody
-    does."""
+    """Ctrl-C: what handlers of KeyboardInterrupt catch, and what ends the process in silence when nobody does."""
 
     code = errors.EXIT_OK
 
@@ -70,7 +69,7 @@ class OrderManager(object):
     """
 
     def __init__(self) -> None:
-        log.setup_custom_logger('root', settings.LOG_LEVEL)
+        log.setup_custom_logger('root', settings.LOG_LEVEL, settings.LOG_FILE)
         self._mm_begin()
         self.exchange = self.create_exchange()
         logger.info('Using symbol %s.', self.exchange.symbol)
@@ -102,8 +101,7 @@ class OrderManager(object):
     # What we see
 
     def print_status(self) -> None:
-        """Log balance, position, limits, average prices, contracts traded in this run, and the delta of the
-        portfolio."""
+        """Log balance, position, limits, average prices, contracts traded in this run, and the portfolio's delta."""
         balance = self.exchange.get_margin()
         position = self.exchange.get_position()
         self.running_qty = self.exchange.get_delta()
@@ -158,8 +156,7 @@ class OrderManager(object):
     # What we want
 
     def get_price_offset(self, index: int) -> float:
-        """Return the price of a level on the tick; ``index`` is negative for buys, positive for sells, 1 the
-        innermost."""
+        """Return the price of a level on the tick; ``index`` is negative for buys, and 1 is the innermost."""
         return levels.level_price(index, self.start_position_buy, self.start_position_sell, settings.INTERVAL,
                                   settings.MAINTAIN_SPREADS, self.instrument['tickSize'])
 
@@ -223,8 +220,7 @@ class OrderManager(object):
                 self.restart()
 
     def check_connection(self) -> bool:
-        """Return True when the live tables can be trusted, after waiting for a reconnect if need be; False when it is
-        given up."""
+        """Return True when the live tables can be trusted, if need be after a reconnect; False when it is given up."""
         if self.exchange.is_open():
             return True
         reason = self.exchange.why_closed() or 'the connection to the live data is lost'
@@ -264,8 +260,7 @@ class OrderManager(object):
         os.execv(sys.executable, [sys.executable] + _arguments())
 
     def exit(self) -> None:
-        """Cancel our orders, look that none is left, sum up the run, close the connection, and end the process
-        (SystemExit)."""
+        """Cancel our orders, look that none is left, sum up the run, close the connection and raise SystemExit."""
         if self._mm_end.acquire(False):
             logger.info('Shutting down. All open orders will be cancelled.')
             self._mm_cancel_everything()
@@ -468,12 +463,7 @@ class OrderManager(object):
         for change in changes:
             logger.info('Amending %s', self._mm_words_of_amend(change, resting[change['orderID']]))
         answer = self.exchange.amend_orders(changes)
-        refused = {change['orderID'] for change, _ in getattr(answer, 'errors', ())}
-        for change in changes:
-            if change['orderID'] in refused:
-                self._mm_patience.refused(change['orderID'], time.monotonic())
-            else:
-                self._mm_patience.served(change['orderID'])
+        self._mm_note_refusals([(change['orderID'], change) for change in changes], answer, 'orderID')
 
     def _mm_words_of_amend(self, change, order):
         # type: (Dict[str, Any], Dict[str, Any]) -> str
@@ -534,14 +524,23 @@ class OrderManager(object):
         if settings.DRY_RUN:
             self._mm_report_cost(orders)
         answer = self.exchange.create_orders(orders)
-        levels_of = {create.order.get('clOrdID'): create.level for create in creates}
-        refused = {order.get('clOrdID') for order, _ in getattr(answer, 'errors', ())}
-        for create in creates:
-            if create.order.get('clOrdID') not in refused:
-                self._mm_patience.served(create.level)
-        for order, error in getattr(answer, 'errors', ()):
-            seconds = self._mm_patience.refused(levels_of.get(order.get('clOrdID')), time.monotonic())
-            logger.info('No order at %s for the next %d s: %s', self.exchange.describe(order).strip(), seconds, error)
+        self._mm_note_refusals(creates, answer, 'clOrdID')
+
+    def _mm_note_refusals(self, sent, answer, field):
+        # type: (List[Any], Any, str) -> None
+        """Let what was refused wait longer each time; ``sent`` are (name, order), ``field`` tells the orders apart."""
+        faults = {order.get(field): error for order, error in getattr(answer, 'errors', ())}
+        passing = [error for error in faults.values() if isinstance(error, PASSING_ERRORS)]
+        if passing:
+            logger.warning('%d of these orders had no answer: %s', len(passing), passing[0])
+        for name, order in sent:
+            error = faults.get(order.get(field))
+            if error is None:
+                self._mm_patience.served(name)
+            elif not isinstance(error, PASSING_ERRORS):
+                seconds = self._mm_patience.refused(name, time.monotonic())
+                words = self.exchange.describe(order).strip()
+                logger.info('Refused for now, next attempt in %d s: %s (%s)', seconds, words, error)
 
     def _mm_report_cost(self, orders):
         # type: (List[Dict[str, Any]]) -> None

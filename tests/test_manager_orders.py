@@ -215,6 +215,22 @@ def test_a_create_of_unknown_fate_is_not_sent_again_but_looked_up(monkeypatch):
     assert bitmex.sent('POST') == 1
 
 
+def test_an_amend_of_unknown_fate_counts_as_amended_until_the_tables_tell(monkeypatch):
+    """And as no smaller than it was, so that a position limit holds either way."""
+    manager, bitmex = build(monkeypatch, [want('Buy', 49000.0, 300)])
+    order = manager.exchange.get_orders()[0]
+    bitmex.refuse = lambda verb, order: errors.OutcomeUnknown('no answer', [order['orderID']])
+    manager.wanted = [want('Buy', 47000.0, 100)]
+
+    manager.place_orders()
+
+    assert [(row['price'], row['leavesQty']) for row in manager.exchange.get_orders()] == [(47000.0, 300)]
+    bitmex.refuse = None
+    bitmex.rows[order['orderID']].update(price=47000.0, orderQty=100, leavesQty=100, timestamp=bitmex.now())
+    bitmex.catch_up()
+    assert [(row['price'], row['leavesQty']) for row in manager.exchange.get_orders()] == [(47000.0, 100)]
+
+
 def test_one_refused_order_does_not_take_down_the_ladder(monkeypatch, caplog):
     caplog.set_level(logging.INFO)
     bitmex = FakeBitMEX()
@@ -225,7 +241,7 @@ def test_one_refused_order_does_not_take_down_the_ladder(monkeypatch, caplog):
     assert [price for price, _, _ in bitmex.resting()] == [49000.0, 51000.0]
     manager.place_orders()
     assert bitmex.sent('POST') == 3
-    assert 'No order at Buy 100 @ 49500.0 for the next 1 s: Invalid price' in caplog.text
+    assert 'Refused for now, next attempt in 1 s: Buy 100 @ 49500.0 (Invalid price)' in caplog.text
 
 
 def test_a_refused_level_waits_longer_each_time(monkeypatch):

@@ -152,6 +152,21 @@ def test_an_order_whose_create_was_cut_off_is_found_and_cancelled(monkeypatch):
     assert bitmex.resting() == []
 
 
+def test_a_create_that_arrives_late_is_waited_for(monkeypatch):
+    """The request was on its way when the stop came; the order shows up while the exchange is already being asked."""
+    manager, bitmex = make(monkeypatch, type('S', (OrderManager,), {'place_orders': lambda self: None}))
+    late = []
+    bitmex.refuse = lambda verb, order: late.append(dict(order)) or raise_(SystemExit(0))
+    with pytest.raises(SystemExit):
+        manager.converge_orders([{'side': 'Buy', 'price': 49000.0, 'orderQty': 100}], [])
+    timer = threading.Timer(0.4, lambda: bitmex.place(late[0]['clOrdID'], 'Buy', 49000.0, 100))
+    timer.start()
+
+    assert manager.exchange.cancel_everything() == (0, '')
+    timer.join()
+    assert bitmex.resting() == [] and bitmex.rows
+
+
 def test_a_create_that_never_reached_the_exchange_does_not_hold_up_the_end(monkeypatch):
     manager, bitmex = make(monkeypatch, type('S', (OrderManager,), {'place_orders': lambda self: None}))
     bitmex.refuse = lambda verb, order: raise_(SystemExit(0))

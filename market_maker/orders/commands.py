@@ -1,5 +1,4 @@
-"""What we told the exchange and its tables have not shown yet.  Pure: rows and moments (monotonic seconds) are handed
-in.
+"""What we told the exchange and its tables have not shown yet.  Pure: rows and monotonic seconds are handed in.
 
 The answer to a command comes over REST, its echo over the WebSocket, in any order and up to seconds apart.  Read from
 the tables alone, an order that was just created does not exist, and would be created again.  So the answers are laid
@@ -18,8 +17,7 @@ UNKNOWN_FOR = 60.0    # seconds for which a create of unknown fate may still tur
 Answer = namedtuple('Answer', 'row at')
 Answer.__doc__ = """An order row that a command was answered with, and when it came."""
 Flight = namedtuple('Flight', 'order at unknown')
-Flight.__doc__ = """A create on its way: a row without orderID, when it was sent (None: not yet), whether its answer was
-lost."""
+Flight.__doc__ = """A create: a row without orderID, when it was sent (None: not yet), whether the answer is lost."""
 
 
 class Commands(object):
@@ -58,14 +56,28 @@ class Commands(object):
 
     def refused(self, clOrdID):
         # type: (str) -> None
-        """Note that a create does certainly not rest, or was never sent."""
+        """Note that a create does certainly not rest."""
         self.changes += 1
         self._flights.pop(clOrdID, None)
 
+    def release(self, clOrdID):
+        # type: (str) -> None
+        """Give up a reserved create that was not sent; one that was keeps its place."""
+        flight = self._flights.get(clOrdID)
+        if flight is not None and flight.at is None:
+            self.refused(clOrdID)
+
+    def doubt(self, row, change, now):
+        # type: (Dict[str, Any], Dict[str, Any], float) -> None
+        """Note an amend of unknown fate: until the tables tell, the order counts as amended, but not as smaller."""
+        wanted = change.get('orderQty', row.get('orderQty') or 0) - (row.get('cumQty') or 0)
+        amended = dict(row, **{name: change[name] for name in AMENDED if name in change})
+        amended.update(leavesQty=max(wanted, row.get('leavesQty') or 0), timestamp=(row.get('timestamp') or '') + LATER)
+        self.answered(amended, now)
+
     def lost(self, clOrdID):
         # type: (str) -> None
-        """Note that nobody knows whether a create rests: it keeps its place until it is found or UNKNOWN_FOR is
-        over."""
+        """Note that nobody knows whether a create rests: it keeps its place until found, or UNKNOWN_FOR is over."""
         flight = self._flights.get(clOrdID)
         if flight is not None:
             self._flights[clOrdID] = flight._replace(unknown=True)
@@ -126,8 +138,7 @@ class Commands(object):
 
     def to_look_up(self, rows, now):
         # type: (Iterable[Dict[str, Any]], float) -> Tuple[List[str], List[str]]
-        """Return (clOrdIDs, orderIDs) to ask for over REST: creates whose answer was lost, answers that found no
-        echo."""
+        """Return (clOrdIDs, orderIDs) to ask for: creates whose answer was lost, answers that found no echo."""
         echoed = {row['orderID'] for row in rows}
         names = [name for name, flight in list(self._flights.items()) if flight.unknown]
         overdue = [order_id for order_id, answer in list(self._answers.items())
@@ -136,8 +147,7 @@ class Commands(object):
 
     def absent(self, clOrdID, now, patience=None):
         # type: (str, float, Optional[float]) -> None
-        """Note that the exchange does not know a create; ``patience`` (UNKNOWN_FOR) seconds after it was sent that is
-        final."""
+        """Note that the exchange does not know a create; ``patience`` seconds after it was sent that is final."""
         patience = UNKNOWN_FOR if patience is None else patience
         flight = self._flights.get(clOrdID)
         if flight is not None and flight.at is not None and now - flight.at > patience:
@@ -150,6 +160,7 @@ class Commands(object):
 
 
 AMENDED = ('price', 'orderQty', 'stopPx')   # what tells two states of one millisecond apart
+LATER = '~'         # behind a time stamp: later than it, and earlier than the next one
 NEVER_OLD = '9999'   # later than every time stamp, as text
 
 
@@ -202,8 +213,7 @@ class FillWatch(object):
 
 
 class Patience(object):
-    """How long a refused order waits for its next attempt: longer each time, up to a minute; served once, it is
-    forgiven."""
+    """How long a refused order waits for its next attempt: longer each time, until it is served once."""
 
     def __init__(self, first=1.0, longest=60.0):
         # type: (float, float) -> None
