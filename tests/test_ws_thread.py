@@ -464,14 +464,14 @@ def test_a_silent_connection_is_given_up(feed, lines):
         while True:
             said.append(peer.receive())
 
-    ws = feed(heartbeat=0.2)
+    ws = feed(heartbeat=0.3)
     with Server(script) as server:
         ws.connect(server.url, SYMBOL)
         until(lambda: ws.reconnects == 1)
 
         assert said[:1] == ['ping']
-        assert 'no sign of life for 0.' in lines('WARNING')[0]
-        assert 0.4 <= ws.last_gap < 5
+        assert 'no sign of life for' in lines('WARNING')[0]
+        assert 0.6 <= ws.last_gap < 10
 
 
 def test_a_quiet_connection_is_kept(feed):
@@ -486,7 +486,7 @@ def test_a_quiet_connection_is_kept(feed):
             peer.send('pong')
         peer.serve()
 
-    ws = feed(heartbeat=0.1)
+    ws = feed(heartbeat=0.5)
     with Server(script) as server:
         ws.connect(server.url, SYMBOL)
         until(lambda: len(pings) == 4)
@@ -819,7 +819,8 @@ def test_encrypted_with_a_bundle_of_our_own(feed, monkeypatch, certificate, vari
         began = time.monotonic()
         assert ws.ready()
         ws.exit()
-        assert time.monotonic() - began < 0.4 and not ws._thread.is_alive()
+        assert time.monotonic() - began < 2
+        until(lambda: not ws._thread.is_alive())
 
 
 # -- the end ---------------------------------------------------------------------------------------------------------
@@ -840,7 +841,8 @@ def test_a_clean_exit(feed):
         ws.exit()
         ws.exit()
 
-        assert time.monotonic() - began < 0.4 and not ws._thread.is_alive()
+        assert time.monotonic() - began < 2
+        until(lambda: not ws._thread.is_alive())
         until(lambda: said)
         assert said == [('close', b'\x03\xe8')]
         assert ws.exited and not ws.ws.sock.connected and not ws.ready() and ws.reason() == 'the connection was closed'
@@ -876,7 +878,8 @@ def test_exit_while_waiting_to_reconnect(feed, monkeypatch):
         began = time.monotonic()
         ws.exit()
 
-        assert time.monotonic() - began < 0.4 and not ws._thread.is_alive()
+        assert time.monotonic() - began < 2
+        until(lambda: not ws._thread.is_alive())
         assert server.connections == 1
 
 
