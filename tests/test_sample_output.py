@@ -199,6 +199,7 @@ def test_the_sample_run_fed_with_its_rows(monkeypatch, tmp_path):
     """Every line of the sample, the averages included, for these are rows that the exchange sent."""
     scripted, lines = ScriptedExchange(), Lines()
     monkeypatch.chdir(tmp_path)
+    (tmp_path / 'settings.py').write_text('SYMBOL = "XBT7D"\n')
     monkeypatch.setattr(sys, 'argv', ['marketmaker', 'XBT7D'])
     monkeypatch.setattr(ws_thread, 'Link', scripted.link)
     monkeypatch.setattr(bitmex, 'Transport', lambda *args, **options: scripted)
