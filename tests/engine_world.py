@@ -23,6 +23,7 @@ def a_market(symbol='XBTUSD', bid=None, ask=None, size=100000, **options):
     instrument = exchange.instruments[symbol]
     bid = instrument.row['bidPrice'] if bid is None else bid
     ask = instrument.price_of(instrument.ticks_of(bid) + 1) if ask is None else ask
+    exchange.set_index(symbol, (bid + ask) / 2)
     exchange.rest(symbol, 'Buy', instrument.ticks_of(bid), size)
     exchange.rest(symbol, 'Sell', instrument.ticks_of(ask), size)
     exchange.set_mark(symbol, (bid + ask) / 2)

@@ -250,7 +250,8 @@ class Exchange(object):
             self.add_key(account, key, secret or '', permissions, cidr)
         self.accounts[account.id] = account
         given_balances = dict(DEFAULT_BALANCES if balances is None else balances)
-        account.purse(FIRST_CURRENCY)  # clients take the first row of the margin table for the one in bitcoin
+        # clients take the first row of the margin table for the one in bitcoin
+        self.journal.mark_purse(account.purse(FIRST_CURRENCY))
         for currency in sorted(given_balances, key=lambda name: (name != FIRST_CURRENCY, name)):
             self.banker.deposit(account.purse(currency), given_balances[currency])
         for wanted in positions:
