@@ -4,8 +4,8 @@
 
 The exchange runs in a process of its own, the clients in this one, on raw sockets, so that little but the server is
 measured.  The floor of a REST order is an aiohttp handler that reads the body and returns the same bytes.  Rounds of
-floor and exchange alternate; the figures are medians over the rounds.  Every round asserts what it got; --quick is over in seconds, and fails when
-a ratio or a rate is not half as good as the one recorded in QUICK.
+floor and exchange alternate; the figures are medians over the rounds.  Every round asserts what it got.  --quick is
+over in seconds, and fails when a ratio or a rate is not half as good as the one recorded in QUICK.
 """
 import argparse
 import json

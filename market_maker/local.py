@@ -21,6 +21,7 @@ from difflib import get_close_matches
 from typing import Any, Dict, List, Optional, Sequence, Tuple  # noqa: F401
 from urllib.parse import urlsplit
 
+from market_maker.utils.constants import LOCAL_BASE_URL
 from market_maker.utils.errors import AuthenticationError, LocalExchangeError, SettingsError
 
 NAME = 'bitmex-market-maker local exchange'
@@ -64,17 +65,17 @@ def is_loopback(host: str) -> bool:
 
 
 def ensure(base_url: str, api_key: str = '', api_secret: str = '', market: str = 'simulated',
-           seed: Optional[int] = None,
-           symbols: Sequence[str] = (), timeout: float = START_TIMEOUT) -> Tuple[str, str]:
+           seed: Optional[int] = None, symbols: Sequence[str] = (),
+           timeout: float = START_TIMEOUT) -> Tuple[str, str]:
     """Make sure that the local exchange answers at ``base_url`` and knows the key; return the key and secret to use.
 
     Without a key the well-known demo pair is used.  A child that has to be started plays ``market`` with ``seed``, with
-    every instrument there is, and has ``timeout`` seconds to answer.  An exchange that is there already is taken as it
-    is.
+    every instrument there is, and has ``timeout`` seconds to answer.  One that is there already is taken as it is.
 
     Raise LocalExchangeError when something else answers there or the child does not start, SettingsError when the
     ``testnet`` extra is missing or one of ``symbols`` does not trade there, AuthenticationError when that exchange has
-    accounts of its own and no key is given. """
+    accounts of its own and no key is given.
+    """
     host, port = _address(base_url)
     if bool(api_key) != bool(api_secret):
         given, missing = ('API_KEY', 'API_SECRET') if api_key else ('API_SECRET', 'API_KEY')
@@ -91,8 +92,9 @@ def ensure(base_url: str, api_key: str = '', api_secret: str = '', market: str =
 
 
 def release() -> None:
-    """Say goodbye to every exchange that this process started; each ends unless others use it.  Runs at exit; may be
-    called twice.
+    """Say goodbye to every exchange that this process started; each ends unless others use it.
+
+    Runs at exit; may be called twice.
     """
     while _children:
         child = _children.pop()
@@ -161,9 +163,11 @@ def _address(base_url: str) -> Tuple[str, int]:
     try:
         port = parts.port
     except ValueError:
-        raise SettingsError('BASE_URL {!r} has no valid port: the local exchange is http://127.0.0.1:8765/api/v1/'.format(base_url))
+        raise SettingsError('BASE_URL {!r} has no valid port: the local exchange is {}'.format(
+            base_url, LOCAL_BASE_URL))
     if parts.scheme != 'http':
-        raise SettingsError('BASE_URL {!r}: the local exchange speaks http, for example http://127.0.0.1:8765/api/v1/'.format(base_url))
+        raise SettingsError('BASE_URL {!r}: the local exchange speaks http, for example {}'.format(
+            base_url, LOCAL_BASE_URL))
     host = parts.hostname or ''
     if not is_loopback(host):
         raise SettingsError('BASE_URL {!r} is not on this machine: a local exchange is started on 127.0.0.1 only'
@@ -172,9 +176,7 @@ def _address(base_url: str) -> Tuple[str, int]:
 
 
 def _ask(host: str, port: int, verb: str, path: str, body: Optional[Dict[str, Any]] = None) -> Tuple[int, str, bytes]:
-    """Return status, Server header and body of one request without proxies or retries; raise OSError or
-    HTTPException.
-    """
+    """Return status, Server header and body of one request, past all proxies; raise OSError or HTTPException."""
     connection = http.client.HTTPConnection(host, port, timeout=PROBE_TIMEOUT)
     try:
         headers = {TOKEN_HEADER: _own_token(), 'Connection': 'close'}
@@ -190,9 +192,7 @@ def _ask(host: str, port: int, verb: str, path: str, body: Optional[Dict[str, An
 
 
 def _probe(host: str, port: int) -> Optional[Dict[str, Any]]:
-    """Return the introduction of the local exchange on that port, or None when nothing listens; a stranger is a
-    LocalExchangeError.
-    """
+    """Return the introduction of the local exchange there, None when nothing listens; LocalExchangeError for others."""
     try:
         status, server, body = _ask(host, port, 'GET', HANDSHAKE)
     except ConnectionRefusedError:
@@ -209,8 +209,8 @@ def _probe(host: str, port: int) -> Optional[Dict[str, Any]]:
     except OSError as error:
         if isinstance(error, socket.timeout):
             raise _stranger(host, port, 'it accepts connections and does not answer')
-        raise LocalExchangeError('{} port {} cannot be reached ({}): check the host in BASE_URL'.format(host, port,
-                                                                                                        error))
+        raise LocalExchangeError('{} port {} cannot be reached ({}): check the host in BASE_URL'.format(
+            host, port, error))
     try:
         introduction = json.loads(body.decode('utf-8'))
     except ValueError:
@@ -234,13 +234,12 @@ def _stranger(host: str, port: int, answer: str) -> LocalExchangeError:
                               'another port into BASE_URL'.format(port, host, answer))
 
 
-def _start(host: str, port: int, key: str, secret: str, market: str, seed: Optional[int], timeout: float) -> Dict[str,
-                                                                                                                  Any]:
+def _start(host: str, port: int, key: str, secret: str, market: str, seed: Optional[int],
+           timeout: float) -> Dict[str, Any]:
     """Start a child and return the introduction of whoever then answers: the child, or another that was quicker."""
     need_extra()
-    command = [sys.executable or 'python3', '-m', 'market_maker', 'testnet', '--attached', '--host', host, '--port',
-               str(port),
-               '--market', market]
+    command = [sys.executable or 'python3', '-m', 'market_maker', 'testnet', '--attached',
+               '--host', host, '--port', str(port), '--market', market]
     if seed is not None:
         command += ['--seed', str(seed)]
     log = tempfile.TemporaryFile()
@@ -253,7 +252,7 @@ def _start(host: str, port: int, key: str, secret: str, market: str, seed: Optio
     child.tell(json.dumps({'key': key, 'secret': secret, 'token': _own_token()}).encode('utf-8') + b'\n')
     try:
         found = _wait_for(child, host, port, timeout)
-    except LocalExchangeError:
+    except BaseException:   # a Ctrl-C too must leave nothing behind
         child.drop()
         child.process.kill()
         child.process.wait()
@@ -274,8 +273,8 @@ def _wait_for(child: _Child, host: str, port: int, timeout: float) -> Dict[str, 
         if found is not None:
             return found
         if ended:
-            raise LocalExchangeError('the local exchange did not start on {} port {}: {}'.format(host, port,
-                                                                                                 child.last_words()))
+            raise LocalExchangeError('the local exchange did not start on {} port {}: {}'.format(
+                host, port, child.last_words()))
         if time.monotonic() > deadline:
             raise LocalExchangeError('the local exchange on {} port {} did not answer within {:.0f} s: start it '
                                      'by hand with `marketmaker testnet --port {}` to see why'
@@ -288,8 +287,8 @@ def _register(host: str, port: int, key: str, secret: str, own: bool) -> None:
     try:
         status, _, body = _ask(host, port, 'POST', ACCOUNTS, {'key': key, 'secret': secret})
     except (OSError, http.client.HTTPException) as error:
-        raise LocalExchangeError('the local exchange on {} port {} went away ({}): start again'.format(host, port,
-                                                                                                       error))
+        raise LocalExchangeError('the local exchange on {} port {} went away ({}): start again'.format(
+            host, port, error))
     if status == 200 or (own and status in (403, 409)):
         return
     if status == 403:

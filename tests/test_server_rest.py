@@ -9,6 +9,7 @@ import socket
 import time
 
 import pytest
+import requests
 
 pytest.importorskip('aiohttp', reason='the local exchange needs the testnet extra')
 
@@ -313,6 +314,26 @@ def test_a_fault_of_ours_is_a_500_in_the_same_shape(client, testnet, monkeypatch
     monkeypatch.undo()
 
 
+def test_a_client_that_asks_first_is_told_to_go_on(testnet):
+    with socket.create_connection(('127.0.0.1', testnet.port), 5) as raw:
+        raw.sendall(b'POST /api/v1/order HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n')
+        assert raw.recv(65536).startswith(b'HTTP/1.1 100 Continue\r\n\r\n')
+        raw.sendall(b'{}')
+        assert raw.recv(65536).startswith(b'HTTP/1.1 401')
+
+
+def test_a_market_that_breaks_ends_the_exchange(caplog):
+    def broken(now):
+        raise ZeroDivisionError('inside the market')
+    with pytest.raises(ZeroDivisionError):
+        with running() as doomed:
+            doomed.call(lambda: setattr(doomed.server.market, 'step', broken))
+            with pytest.raises(requests.ConnectionError):
+                while True:
+                    assert Client(doomed).send('GET', '/trade', signed=False).status_code in (200, 500)
+    assert caplog.text.count('The market of the local exchange failed.') == 1
+
+
 def test_a_proxy_may_send_the_whole_address(testnet):
     with socket.create_connection(('127.0.0.1', testnet.port), 5) as raw:
         raw.sendall('GET {}trade?count=1 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n'.format(testnet.url).encode())
@@ -383,6 +404,7 @@ def test_a_key_is_registered_once(testnet):
                                                                                   'secret': 's'}, {'key': 'k',
                                                                                                    'secret': 's' * 300},
     {'key': 'k', 'secret': 's', 'nonsense': 1}, {'key': 'k', 'secret': 's', 'balance': {'XBt': 1.5}},
+    {'key': 'k', 'secret': 's', 'cidr': 'here'}, {'key': 'k', 'secret': 's', 'permissions': 'order'},
     {'key': 'k', 'secret': 's', 'positions': [{'symbol': 'NOPE', 'currentQty': 1, 'avgEntryPrice': 1}]},
 ])
 def test_an_account_that_makes_no_sense_is_refused(testnet, account):

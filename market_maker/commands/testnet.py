@@ -77,14 +77,7 @@ def main(args: Any) -> int:
     if not options['people']:
         options['people'] = [{'key': local.LOCAL_API_KEY, 'secret': local.LOCAL_API_SECRET}]
     server = local_exchange.assemble(args.market, **options)
-    try:
-        asyncio.run(_serve(server, lifeline, None if args.attached else args))
-    except (ValueError, OSError) as error:
-        # A row that cannot be used in the middle of a recording.  Whatever else breaks is a fault of ours and deserves
-        # its traceback.
-        if args.market != 'replay':
-            raise
-        raise SettingsError(str(error))
+    asyncio.run(_serve(server, lifeline, None if args.attached else args))
     return EXIT_OK
 
 
@@ -161,10 +154,9 @@ def _options(args):
         raise SettingsError('--market replay needs the files of a recording: --data QUOTES.csv TRADES.csv')
     people = [description for word in args.account for description in _people(word)]
     return {'symbols': [symbol for group in args.symbol for symbol in group], 'seed': args.seed, 'bid': args.bid,
-            'ask': args.ask,
-            'data': data, 'queue': args.queue, 'speed': args.speed, 'fees': _fees(args.fees), 'people': people,
-            'closed_accounts': bool(people), 'rate_limits': not args.no_rate_limits, 'host': args.host,
-            'port': args.port}
+            'ask': args.ask, 'data': data, 'queue': args.queue, 'speed': args.speed, 'fees': _fees(args.fees),
+            'people': people, 'closed_accounts': bool(people), 'rate_limits': not args.no_rate_limits,
+            'host': args.host, 'port': args.port}
 
 
 def _fees(text):
@@ -206,8 +198,7 @@ def _people(word):
 # As a child
 
 class Lifeline(object):
-    """The pipe from the process that started this one: first a line with its key, then silence, in the end a goodbye or
-    just the end.
+    """The pipe from the process that started this one: a line with its key, silence, and at its end perhaps a goodbye.
 
     ``starter`` describes its account; None when it is gone before it said a word.
     """
@@ -228,9 +219,7 @@ class Lifeline(object):
                 raise SettingsError('--attached is for processes that hand an account through the pipe; leave it out')
 
     def watch(self, server: Any) -> None:
-        """From now on stop ``server`` when the starter is gone and nobody else needs it; called in the server's event
-        loop.
-        """
+        """Stop ``server`` once the starter is gone and nobody else needs it; called in the server's event loop."""
         loop = asyncio.get_running_loop()
         gone = loop.create_future()
         self._task = loop.create_task(self._wait(server, gone))

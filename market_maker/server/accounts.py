@@ -4,6 +4,7 @@ Pure.  A description is a dict: ``key`` and ``secret``, and optionally ``balance
 ``positions`` (dicts of ``symbol``, ``currentQty``, ``avgEntryPrice``), ``permissions`` (list) and ``cidr`` (network
 from which the key may be used).
 """
+from ipaddress import ip_network
 from typing import Any, Dict  # noqa: F401
 
 from market_maker.utils.errors import SettingsError
@@ -25,19 +26,21 @@ def check(description: Any, instruments: Dict[str, Any]) -> Dict[str, Any]:
         _check_key(name, description.get(name))
     who = 'account {}'.format(description['key'])
     _check_balance(who, description.get('balance') or {})
+    for name in ('positions', 'permissions'):
+        if not isinstance(description.get(name) or [], (list, tuple)):
+            raise SettingsError('{}: {} is a list, not {!r}'.format(who, name, description[name]))
     for position in description.get('positions') or []:
         _check_position(who, position, instruments)
     for permission in description.get('permissions') or []:
         if permission not in PERMISSIONS:
-            raise SettingsError('{}: unknown permission {!r}; there are {}'.format(who, permission,
-                                                                                   ', '.join(PERMISSIONS)))
+            raise SettingsError('{}: unknown permission {!r}; there are {}'.format(
+                who, permission, ', '.join(PERMISSIONS)))
+    _check_network(who, description.get('cidr'))
     return description
 
 
 def open_account(exchange: Any, description: Dict[str, Any]) -> Any:
-    """Open the account on the exchange and return it; raise SettingsError when the description or its key cannot be
-    used.
-    """
+    """Open the account on the exchange and return it; SettingsError when the description or its key cannot be used."""
     check(description, exchange.instruments)
     if exchange.account_of(description['key']) is not None:
         raise SettingsError('account {}: the key is already in use'.format(description['key']))
@@ -62,11 +65,11 @@ def _check_balance(who, balance):
                             .format(who, balance))
     for currency, amount in balance.items():
         if currency not in ('XBt', 'USDt'):
-            raise SettingsError('{}: balance in {!r}; the currencies are XBt and USDt, in minor units'.format(who,
-                                                                                                              currency))
+            raise SettingsError('{}: balance in {!r}; the currencies are XBt and USDt, in minor units'
+                                .format(who, currency))
         if not _is_whole(amount) or amount < 0:
-            raise SettingsError('{}: balance of {!r} {}; take a whole number of minor units'.format(who, amount,
-                                                                                                    currency))
+            raise SettingsError('{}: balance of {!r} {}; take a whole number of minor units'
+                                .format(who, amount, currency))
 
 
 def _check_position(who, position, instruments):
@@ -81,8 +84,17 @@ def _check_position(who, position, instruments):
             who, position['currentQty'], position['symbol'], instrument.lot))
     price = position['avgEntryPrice']
     if isinstance(price, bool) or not isinstance(price, (int, float)) or not 0 < price < 1e12:
-        raise SettingsError('{}: avgEntryPrice of {!r} in {}; take a price above 0'.format(who, price,
-                                                                                           position['symbol']))
+        raise SettingsError('{}: avgEntryPrice of {!r} in {}; take a price above 0'.format(
+            who, price, position['symbol']))
+
+
+def _check_network(who, cidr):
+    # type: (str, Any) -> None
+    try:
+        if cidr is not None:
+            ip_network(cidr, strict=False)
+    except ValueError:
+        raise SettingsError('{}: cidr {!r} is no network; take one like 10.0.0.0/8'.format(who, cidr))
 
 
 def _is_whole(value):

@@ -70,9 +70,8 @@ class Bucket(object):
 class Limits(object):
     """All buckets of one exchange.
 
-    With ``enabled`` False nothing is ever refused and the headers show full buckets, for clients read them all the
-    same.
-"""
+    With ``enabled`` False nothing is refused, and the headers show full buckets, for clients read them all the same.
+    """
 
     def __init__(self, enabled: bool = True, minute: int = MINUTE_LIMIT, minute_unsigned: int = MINUTE_LIMIT_UNSIGNED,
                  second: int = SECOND_LIMIT, connections: int = CONNECTION_LIMIT) -> None:
@@ -103,7 +102,8 @@ class Limits(object):
         """Charge one REST request and say whether it may pass.
 
         ``path`` has neither ``/api/v1`` nor a query; ``account_id`` is None for an unsigned request, which is counted
-        by ``address``.  A request that is refused costs nothing. """
+        by ``address``.  A request that is refused costs nothing.
+        """
         per_minute = self._minute if account_id is not None else self._minute_unsigned
         per_second = (verb, path) in ORDER_ROUTES
         if not self.enabled:

@@ -1,5 +1,4 @@
-"""The local exchange as a process sees it: engine, market, REST and WebSocket on one port, and the task that lets time
-pass.
+"""The local exchange as a process sees it: engine, market, REST and WebSocket on one port, and the passing of time.
 
 Everything runs in one event loop and touches the exchange only between two awaits, so there is no lock.  ``running``
 puts such a loop into a thread of its own, for tests and for whoever wants an exchange inside his own process.
@@ -26,7 +25,7 @@ from market_maker import local
 from market_maker.server import accounts, rest
 from market_maker.server.limits import Limits
 from market_maker.server.realtime import Hub, Realtime
-from market_maker.simulator import instruments, market
+from market_maker.simulator import feed, instruments, market
 from market_maker.simulator.api import Api
 from market_maker.simulator.exchange import Exchange, Refusal
 from market_maker.simulator.timestamps import iso
@@ -38,9 +37,11 @@ logger = logging.getLogger('root')
 
 TICK = 0.02            # seconds of wall time between two looks at what is due
 LONGEST_STEP = 1.0     # seconds of exchange time after which clients are served again, however much is due
+BACKLOG = 1024         # connections that may wait to be accepted
 KEEP_ALIVE = 90        # seconds that an idle HTTP connection is kept (BitMEX, keep-alive)
 EVERYWHERE = {'0.0.0.0': '127.0.0.1', '::': '::1', '': '127.0.0.1'}   # where to find who listens on every address
 MOST_GUESTS = 1000     # processes that are remembered
+UNREADABLE = (feed.BadRow, UnicodeError, EOFError, OSError)   # what a recording may do in the middle of a replay
 SOCKETS = ('/realtime', '/realtimePlatform')
 
 
@@ -66,13 +67,12 @@ class LocalExchange(object):
     """An exchange with its market, served on one port.
 
     ``await start()``, then ``await wait()`` until somebody calls ``stop()`` or the exchange fails; ``await close()`` in
-    any case. Everything but the constructor belongs to the event loop's thread.  ``closed_accounts`` refuses new
-    accounts by request.
-"""
+    any case.  Everything but the constructor belongs to the event loop's thread.  With ``closed_accounts`` a request
+    opens no account.
+    """
 
     def __init__(self, exchange: Any, street: Any, pace: Pace, host: str = '127.0.0.1', port: int = 0,
-                 limits: Optional[Limits] = None,
-                 kind: str = '', closed_accounts: bool = False) -> None:
+                 limits: Optional[Limits] = None, kind: str = '', closed_accounts: bool = False) -> None:
         self.exchange = exchange
         self.market = street
         self.pace = pace
@@ -115,14 +115,12 @@ class LocalExchange(object):
         return len(self._server.connections) if self._server is not None else 0
 
     async def start(self) -> None:
-        """Fill the books and listen; raise LocalExchangeError when the port cannot be had, OSError's reason in its
-        text.
-        """
+        """Listen and fill the books; LocalExchangeError when the port cannot be had, SettingsError for the market."""
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
         self._server = web.Server(self._serve, keepalive_timeout=KEEP_ALIVE, access_log=None)
         try:
-            self._listener = await loop.create_server(self._server, self.host, self.port)
+            self._listener = await loop.create_server(self._server, self.host, self.port, backlog=BACKLOG)
         except OSError as error:
             raise LocalExchangeError(_why_not_listening(self.host, self.port, error)) from error
         self.port = self._listener.sockets[0].getsockname()[1]
@@ -159,25 +157,35 @@ class LocalExchange(object):
     def advance(self) -> float:
         """Let happen what is due, a second of exchange time at most, and return the exchange's time."""
         exchange = self.exchange
-        self.market.step(max(exchange.now, min(self.pace.now(), exchange.now + LONGEST_STEP)))
+        try:
+            self.market.step(max(exchange.now, min(self.pace.now(), exchange.now + LONGEST_STEP)))
+        except Exception as error:
+            self._fail(error)
+            raise
         return exchange.now  # type: ignore[no-any-return]
 
+    def _fail(self, error: Exception) -> None:
+        """End the exchange: what a broken market left behind cannot be trusted."""
+        if self._ended.done():
+            return
+        if isinstance(error, UNREADABLE):
+            self._ended.set_exception(SettingsError(_reason(error)))
+        else:
+            logger.error('The market of the local exchange failed.', exc_info=error)
+            self._ended.set_exception(error)
+
     async def _tick(self) -> None:
-        try:
-            while True:
-                await asyncio.sleep(TICK)
-                # The goal is read once: time that passes meanwhile belongs to the next look.
-                goal = self.pace.now()
+        while not self._ended.done():
+            await asyncio.sleep(TICK)
+            # The goal is read once: time that passes meanwhile belongs to the next look.
+            goal = self.pace.now()
+            try:
                 while self.exchange.now < goal:
                     self.advance()
                     self.hub.flush()
                     await asyncio.sleep(0)
-        except Exception as error:
-            # The outer edge of the market: what it left behind cannot be trusted, so the exchange ends rather than go
-            # on.
-            logger.exception('The market of the local exchange failed.')
-            if not self._ended.done():
-                self._ended.set_exception(error)
+            except Exception as error:
+                self._fail(error)
 
     # HTTP
 
@@ -187,6 +195,9 @@ class LocalExchange(object):
             # A proxy's form of the request line, http://host/path: what is signed is the path.
             target = '/' + target.partition('://')[2].partition('/')[2]
         path, _, query = target.partition('?')
+        if request.headers.get('Expect', '').lower() == '100-continue':
+            await request.writer.write(b'HTTP/1.1 100 Continue\r\n\r\n')
+            request.writer.output_size = 0
         if path.startswith(rest.BASE + '/'):
             return await self.rest.handle(request, target)
         if path in SOCKETS:
@@ -250,11 +261,11 @@ def _response(answer: rest.Answer) -> web.Response:
 
 def _why_not_listening(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return 'port {} of {} is taken by another program: end it, or choose another port with --port'.format(port,
-                                                                                                              host)
+        return 'port {} of {} is taken by another program: end it, or choose another port with --port'.format(
+            port, host)
     if error.errno == errno.EACCES:
-        return 'port {} of {} is not ours to use ({}): choose one above 1023 with --port'.format(port, host,
-                                                                                                 error.strerror)
+        return 'port {} of {} is not ours to use ({}): choose one above 1023 with --port'.format(
+            port, host, os.strerror(error.errno))
     return 'cannot listen on {} port {} ({}): choose another address with --host and --port'.format(
         host, port, error.strerror if isinstance(error, socket.gaierror) else os.strerror(error.errno or 0))
 
@@ -262,16 +273,16 @@ def _why_not_listening(host: str, port: int, error: OSError) -> str:
 # Putting one together
 
 def assemble(kind: str = 'simulated', symbols: Sequence[str] = (), seed: Optional[int] = None,
-             bid: Optional[float] = None,
-             ask: Optional[float] = None, data: Sequence[str] = (), queue: str = 'back', speed: float = 1.0,
-             fees: Optional[Tuple[float, float]] = None, people: Iterable[Dict[str, Any]] = (),
-             closed_accounts: bool = False,
-             rate_limits: bool = True, host: str = '127.0.0.1', port: int = 0, clock: Clock = REAL) -> LocalExchange:
+             bid: Optional[float] = None, ask: Optional[float] = None, data: Sequence[str] = (), queue: str = 'back',
+             speed: float = 1.0, fees: Optional[Tuple[float, float]] = None, people: Iterable[Dict[str, Any]] = (),
+             closed_accounts: bool = False, rate_limits: bool = True, host: str = '127.0.0.1', port: int = 0,
+             clock: Clock = REAL) -> LocalExchange:
     """Return an exchange that is ready to start: ``kind`` of market, its options, and the accounts in ``people``.
 
     ``symbols`` defaults to all there are, in a replay to those that the recording names.  ``seed`` None takes one from
-    the system. ``fees`` is (maker, taker) as fractions, None those of the instruments.  Raise SettingsError for
-    anything that cannot be used. """
+    the system.  ``fees`` is (maker, taker) as fractions, None those of the instruments.  Raise SettingsError for
+    anything that cannot be used.
+    """
     if not 0 < speed < 1e6:
         raise SettingsError('a speed of {} makes no sense: take 1 for real time, 10 for ten times that'.format(speed))
     chosen = _known_symbols(symbols, data if kind == 'replay' else ())
@@ -357,8 +368,7 @@ class Testnet(object):
         self._loop = loop
 
     def call(self, act: Callable[[], Any], timeout: float = 30.0) -> Any:
-        """Bring the exchange to the present, run ``act`` in its thread, send out what that changed, and return what
-        ``act`` returns.
+        """Bring the exchange to the present, run ``act`` in its thread, send out what changed; return what it returns.
         """
         future = concurrent.futures.Future()  # type: concurrent.futures.Future[Any]
 
@@ -386,9 +396,8 @@ class Testnet(object):
 
 @contextlib.contextmanager
 def running(market: str = 'still', bid: Optional[float] = None, ask: Optional[float] = None,
-            symbols: Sequence[str] = ('XBTUSD',),
-            accounts: Sequence[Dict[str, Any]] = (), seed: Optional[int] = 1, rate_limits: bool = False,
-            **options: Any) -> Iterator[Testnet]:
+            symbols: Sequence[str] = ('XBTUSD',), accounts: Sequence[Dict[str, Any]] = (), seed: Optional[int] = 1,
+            rate_limits: bool = False, **options: Any) -> Iterator[Testnet]:
     """Run a local exchange on a free port in a thread of its own for the length of a ``with`` block.
 
     Without ``accounts`` there is the demo account, and requests may open others.  ``options`` are those of

@@ -103,7 +103,7 @@ class Hub(object):
 
     Belongs to the event loop's thread.  ``flush`` must run after everything that may have changed the exchange, and
     before anything reads an image of it: changes that an image already contains must not follow it.
-"""
+    """
 
     def __init__(self, exchange: Any, api: Any, limits: Limits, wall: Callable[[], float],
                  advance: Callable[[], float]) -> None:
@@ -112,7 +112,7 @@ class Hub(object):
         self.sessions = {}    # type: Dict[Session, None]
         self.dirty = []       # type: List[Session]  # with queued bytes
         self._followers = {}  # type: Dict[Topic, Dict[Session, None]]
-        self._followed = {}   # type: Dict[Tuple[str, Optional[int]], int]  # table and account -> how many topics of it are followed
+        self._followed = {}   # type: Dict[Tuple[str, Optional[int]], int]  # table and account -> topics of it
         self._exchange = exchange
         self._api = api
         self._limits = limits
@@ -344,11 +344,11 @@ UNRECOGNIZED = Complaint(400, "Unrecognized request. See the docs or send 'help'
 
 
 def _merged(changes: Iterable[Any], followed: Dict[Tuple[str, Optional[int]], int]) -> List[List[Any]]:
-    """Return [table, action, rows, account id, symbol] of the changes that somebody follows, neighbours within a table
-    in one message.
+    """Return the changes that somebody follows as [table, action, rows, account id, symbol], neighbours as one.
 
     Order within a table stays; between tables BitMEX promises none.  A sweep through ten orders is one message of ten
-    trades. """
+    trades.
+    """
     merged = []  # type: List[List[Any]]
     newest = {}  # type: Dict[Tuple[str, Optional[int]], List[Any]]  # the newest message of each table
     for change in changes:
@@ -413,7 +413,7 @@ class Realtime(object):
             async for message in socket:
                 if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
                     break
-                # A text frame in a binary one's clothes is heard as what it is not: an unrecognized command.
+                # A binary frame is no command, whatever it holds.
                 hub.hear(session, message.data if message.type == WSMsgType.TEXT else '')
         finally:
             hub.remove(session)

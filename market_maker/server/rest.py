@@ -18,8 +18,7 @@ logger = logging.getLogger('root')
 
 BASE = '/api/v1'
 JSON = 'application/json; charset=utf-8'
-LISTS = frozenset(['orderID', 'clOrdID', 'origClOrdID', 'orders',
-                   'targetAccountIds'])  # sent as JSON text within forms and queries
+LISTS = frozenset(['orderID', 'clOrdID', 'targetAccountIds'])  # sent as JSON text within forms and queries
 
 Answer = namedtuple('Answer', 'status headers body')
 Answer.__doc__ = """One HTTP answer: status, dict of headers, bytes."""
@@ -31,7 +30,7 @@ class Rest(object):
     ``wall()`` is the Unix time that limits and expiries are held against; ``advance()`` brings the exchange to the
     present and returns its own time, which in a replay is the recorded one; ``publish()`` sends what changed to the
     WebSockets.
-"""
+    """
 
     def __init__(self, api: Any, limits: Limits, wall: Callable[[], float], advance: Callable[[], float],
                  publish: Callable[[], None]) -> None:
@@ -40,7 +39,7 @@ class Rest(object):
         self._wall = wall
         self._advance = advance
         self._publish = publish
-        self.seen = {}    # type: Dict[Optional[int], float]  # account, None for unsigned requests -> wall time of the last
+        self.seen = {}    # type: Dict[Optional[int], float]  # account (None: unsigned) -> wall time of its last request
 
     async def handle(self, request: web.BaseRequest, target: str) -> web.Response:
         """Answer one request; ``target`` is its path with the query, byte for byte as it was sent."""
@@ -53,8 +52,9 @@ class Rest(object):
         return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
 
     def answer(self, verb: str, target: str, headers: Any, body: bytes, address: str) -> Answer:
-        """Carry out one request and return its answer; a fault of ours becomes a 500 in BitMEX's shape and a logged
-        traceback.
+        """Carry out one request and return its answer.
+
+        A fault of ours becomes a 500 in BitMEX's shape and a logged traceback.
         """
         try:
             return self._answer(verb, target, headers, body, address)
@@ -136,9 +136,7 @@ def _list_or_text(name: str, value: str) -> Any:
 
 
 def body_of(text: str, content_type: str) -> Dict[str, Any]:
-    """Return the parameters in a request's body, which is a JSON object or a form; raise Refusal (400) for anything
-    else.
-    """
+    """Return the parameters in a body that is a JSON object or a form; raise Refusal (400) for anything else."""
     if not text.strip():
         return {}
     kind = content_type.partition(';')[0].strip().lower()

@@ -95,8 +95,8 @@ class Message(object):
     def deflated(self) -> bytes:
         """Return the frame for a client that negotiated permessage-deflate with the full window.
 
-        Each message is compressed on its own, without the context of earlier ones: that is what lets all clients share
-        it. """
+        Each message is compressed without the context of earlier ones: that is what lets all clients share it.
+        """
         if len(self.payload) < DEFLATE_FROM:
             return self.plain
         if self._deflated is None:
