@@ -78,9 +78,8 @@ def stranger(serve):
 @pytest.mark.parametrize('url, verdict', [
     ('http://127.0.0.1:8765/api/v1/', True), ('http://localhost/api/v1/', True), ('http://LOCALHOST:1/', True),
     ('http://[::1]:8765/api/v1/', True), ('http://127.8.9.10:8765/', True), ('http://[::ffff:127.0.0.1]:1/', True),
-    ('https://www.bitmex.com/api/v1/', False), ('http://10.0.0.1:8765/', False), ('http://127.0.0.1.example.com/',
-                                                                                  False),
-    ('', False), ('nonsense', False),
+    ('https://www.bitmex.com/api/v1/', False), ('http://10.0.0.1:8765/', False),
+    ('http://127.0.0.1.example.com/', False), ('', False), ('nonsense', False),
 ])
 def test_only_loopback_is_local(url, verdict):
     assert local.is_local(url) is verdict

@@ -55,8 +55,8 @@ def test_accounts_do_not_share_buckets():
 def test_order_routes_share_ten_a_second():
     limits = Limits()
 
-    verdicts = spend(limits, 5, 'POST', '/order') + spend(limits, 5, 'PUT', '/order') + spend(limits, 1, 'POST',
-                                                                                              '/position/leverage')
+    verdicts = spend(limits, 5, 'POST', '/order') + spend(limits, 5, 'PUT', '/order')
+    verdicts += spend(limits, 1, 'POST', '/position/leverage')
 
     assert [v.allowed for v in verdicts] == [True] * 10 + [False]
     assert verdicts[0].headers['x-ratelimit-remaining-1s'] == '9'

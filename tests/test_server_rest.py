@@ -106,8 +106,8 @@ def test_header_names_in_any_case(client, testnet):
     expires = str(int(time.time()) + 60)
     signature = generate_signature(testnet.secret, 'GET', '/api/v1/position', expires, '')
 
-    answer = client.send('GET', '/position', signed=False, headers={'API-Key': testnet.key, 'Api-Expires': expires,
-                                                                   'API-SIGNATURE': signature.upper()})
+    answer = client.send('GET', '/position', signed=False, headers={
+        'API-Key': testnet.key, 'Api-Expires': expires, 'API-SIGNATURE': signature.upper()})
 
     assert answer.status_code == 200
 
@@ -146,11 +146,10 @@ def later(seconds=60):
 def signed(testnet, **changes):
     """Return the headers of a good request but for what is changed; a change to None leaves the header out."""
     expires = changes.get('api-expires') or later()
-    headers = {'api-key': testnet.key, 'api-expires': expires,
-               'api-signature': generate_signature(changes.pop('secret', testnet.secret), changes.pop('verb', 'GET'),
-                                                   changes.pop('path', '/api/v1/position'), changes.pop('signed',
-                                                                                                        expires),
-                                                   changes.pop('body', ''))}
+    signature = generate_signature(
+        changes.pop('secret', testnet.secret), changes.pop('verb', 'GET'), changes.pop('path', '/api/v1/position'),
+        changes.pop('signed', expires), changes.pop('body', ''))
+    headers = {'api-key': testnet.key, 'api-expires': expires, 'api-signature': signature}
     headers.update(changes)
     return {name: value for name, value in headers.items() if value is not None}
 
@@ -391,8 +390,7 @@ def register(testnet, account, **options):
 def test_a_key_is_registered_once(testnet):
     account = {'key': 'new-key', 'secret': 'new-secret'}
 
-    first, again, other = register(testnet, account), register(testnet, account), register(testnet,
-                                                                                           dict(account, secret='else'))
+    first, again, other = [register(testnet, one) for one in (account, account, dict(account, secret='else'))]
 
     assert (first.status_code, again.status_code, other.status_code) == (200, 200, 409)
     assert first.json() == again.json()
@@ -400,9 +398,8 @@ def test_a_key_is_registered_once(testnet):
 
 
 @pytest.mark.parametrize('account', [
-    {}, {'key': 'k'}, {'key': '', 'secret': 's'}, {'key': 'a b', 'secret': 's'}, {'key': 5,
-                                                                                  'secret': 's'}, {'key': 'k',
-                                                                                                   'secret': 's' * 300},
+    {}, {'key': 'k'}, {'key': '', 'secret': 's'}, {'key': 'a b', 'secret': 's'}, {'key': 5, 'secret': 's'},
+    {'key': 'k', 'secret': 's' * 300},
     {'key': 'k', 'secret': 's', 'nonsense': 1}, {'key': 'k', 'secret': 's', 'balance': {'XBt': 1.5}},
     {'key': 'k', 'secret': 's', 'cidr': 'here'}, {'key': 'k', 'secret': 's', 'permissions': 'order'},
     {'key': 'k', 'secret': 's', 'positions': [{'symbol': 'NOPE', 'currentQty': 1, 'avgEntryPrice': 1}]},

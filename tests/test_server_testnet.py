@@ -113,8 +113,8 @@ def test_a_taken_port_is_one_line():
 
 
 @pytest.mark.parametrize('text, expected', [
-    ('{', 'not JSON'), ('[]', 'describes no account'), ('[5]', 'object with key and secret'), ('{"key": "k"}',
-                                                                                               'secret'),
+    ('{', 'not JSON'), ('[]', 'describes no account'), ('[5]', 'object with key and secret'),
+    ('{"key": "k"}', 'secret'),
     ('{"key": "k", "secret": "s", "balance": {"USD": 5}}', 'USD'),
     ('{"key": "k", "secret": "s", "positions": [{"symbol": "XBTUSD", "currentQty": 50, "avgEntryPrice": 60000}]}',
      'lots of 100'),
@@ -166,8 +166,8 @@ def test_a_replay_has_recorded_time_and_the_grid_of_its_day(recording):
             assert time.monotonic() < deadline
             time.sleep(0.02)
         trades = client.get('/trade?symbol=XBTUSD&count=2&reverse=true')
-        assert sorted((trade['side'], trade['size'], trade['price']) for trade in trades) == [('Buy', 100, 44000.5),
-                                                                                              ('Sell', 200, 44000)]
+        seen = sorted((trade['side'], trade['size'], trade['price']) for trade in trades)
+        assert seen == [('Buy', 100, 44000.5), ('Sell', 200, 44000)]
 
 
 def test_a_bad_row_is_named_with_file_and_line(tmpdir, recording):

@@ -50,8 +50,8 @@ def add_arguments(parser: Any) -> None:
     add('--ask', type=float, help='still: the ask of the first symbol')
     add('--data', metavar='PATH', nargs='+', action='append', default=[],
         help="replay: BitMEX's CSV files of quotes and trades, also gzipped")
-    add('--queue',
-        choices=QUEUES, default='back', help='replay: where in the queue your orders stand (default: %(default)s)')
+    add('--queue', choices=QUEUES, default='back',
+        help='replay: where in the queue your orders stand (default: %(default)s)')
     add('--speed', type=float, default=1.0, help='how fast time passes (default: %(default)s)')
     add('--seed', type=int, help='same seed, same market (default: a new one each time)')
     add('--account', metavar='KEY:SECRET|@FILE', action='append', default=[],
