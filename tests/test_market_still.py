@@ -105,3 +105,15 @@ def test_an_unknown_kind_and_no_symbol_are_refused():
         market.make('wild', ['XBTUSD'])
     with pytest.raises(ValueError, match='at least one symbol'):
         market.make('still', ['.BXBT'])
+
+
+def test_a_closed_contract_is_left_alone():
+    still, exchange = a_market(bid=388.61, ask=389.89, size=1000)
+    exchange.take('XBT7D', 'Buy', 400)
+    exchange.set_state('XBT7D', 'Closed')
+
+    still.step(NOW + 1)
+    assert exchange.touch('XBT7D') == (38861, 1000, 38989, 600)
+    exchange.set_state('XBT7D', 'Open')
+    still.step(NOW + 2)
+    assert exchange.touch('XBT7D') == (38861, 1000, 38989, 1000)

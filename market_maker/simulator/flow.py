@@ -62,7 +62,7 @@ GRAIN = .5                              # unit of that distance in bps where the
 IMPACT, IMPACT_CAP, IMPACT_MEMORY = .012, .6, 40.       # bps at the median size, bps, seconds
 MAKERS = 6
 NOISE = .35                             # bps by which a maker misjudges the fair price
-KEEP_TOUCH = .5                         # share of looks after which an order that stands right at the touch is kept
+KEEP_TOUCH, KEEP_RUNG = .5, .2          # share of looks after which an order that stands right is left alone
 SECOND_THOUGHTS = .4                    # share of looks that renew the rung of the look before once more
 HOLD = .3                               # bps by which the touch may be wrong before a maker leaves it
 TOUCH_SPREAD = .5
@@ -71,6 +71,7 @@ RUNGS = (0, 1, 2, 3, 4, 6, 8, 11, 15, 20, 27, 36, 48, 64, 90, 125, 170)     # bp
 FAR_REACH = .20                         # share of the price out to which far orders stand
 FAR_STEPS = 60                          # of them a side, about
 SLOW_EVERY = 10.                        # seconds between two looks at them
+CLOSED_LOOK = 1.                        # seconds between two looks at whether a closed contract trades again
 BID_WEIGHT = 1.25                       # far bids outweigh far asks
 NEWS_A_DAY, NEWS_SIZE, NEWS_MEMORY = 24., 3., 40.
 PREMIUM_MEAN, PREMIUM_SPREAD, PREMIUM_MEMORY = .3, 7.5, 177000.     # bps of the contract over its index; 8 h keep 0.85
@@ -159,6 +160,7 @@ class Flow(object):
         self._profile = profile
         self._rng = rng
         self._level = level
+        self._row = exchange.instruments[symbol].row
         self._lot = int(exchange.instruments[symbol].lot)
         self._unit = unit * size
         self._now = underlying.now
@@ -202,6 +204,9 @@ class Flow(object):
         """Do what is due at ``now`` (Unix seconds, not before :attr:`due`), and choose when to act next."""
         decay = now - self._now
         self._now = now
+        if self._row.get('state') != 'Open':
+            self.due = now + CLOSED_LOOK
+            return
         self._fast *= math.exp(-FAST_DECAY * decay)
         self._slow *= math.exp(-SLOW_DECAY * decay)
         self._pull *= math.exp(-decay / IMPACT_MEMORY)
@@ -335,6 +340,10 @@ class Flow(object):
         near, far = self._widths[rung]
         median = RUNG_MEDIAN * self._profile.depth * (far - near) / MAKERS
         for i, side, sign in ((rung, 'Buy', -1), (rung + half, 'Sell', 1)):
+            before = orders[i]
+            if before is not None and before.leaves and rng.random() < KEEP_RUNG:
+                if near <= sign * (before.price_ticks / view - 1) * 1e4 <= far:
+                    continue
             price = view * (1 + sign * rng.uniform(near, far) * 1e-4)
             price = int(price) if side == 'Buy' else int(math.ceil(price))
             self._renew(orders, i, side, price, _lognormal(rng, median, RUNG_SPREAD))
@@ -428,6 +437,8 @@ class Flow(object):
 
     def _rest(self, side, price, dollars, rounded=False):
         # type: (str, int, float, bool) -> Any
+        if price < 1:
+            return None
         return self._exchange.rest(self.symbol, side, price, self._contracts(dollars, rounded))
 
     def _contracts(self, dollars, rounded=False):

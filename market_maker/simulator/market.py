@@ -49,12 +49,6 @@ class Market(object):
         """
         raise NotImplementedError
 
-    @staticmethod
-    def make(kind, symbols, seed=None, **options):
-        # type: (str, Sequence[str], Seed, **Any) -> Market
-        """Return the market called ``kind``: see :func:`make`."""
-        return make(kind, symbols, seed, **options)
-
 
 class Simulated(Market):
     """A living market in several contracts at once, on correlated fair prices: see
@@ -213,6 +207,8 @@ class _StillSide(object):
     def renew(self):
         # type: () -> None
         """Add what has been taken, behind what is left, so that nobody loses his place to it."""
+        if not is_open(self._exchange, self._symbol):
+            return
         self._orders = [order for order in self._orders if order.leaves]
         missing = self._size - sum(order.leaves for order in self._orders)
         if missing <= 0:
@@ -299,6 +295,8 @@ class Replay(Market):
     def _play(self, row):
         # type: (Any) -> None
         book = self._books[row.symbol]
+        if not is_open(self._exchange, row.symbol):
+            return
         try:
             if isinstance(row, feed.Trade):
                 book.trade(row)
@@ -351,6 +349,12 @@ def make(kind, symbols, seed=None, bid=None, ask=None, size=None, prices=None, d
             raise ValueError('a replay needs the files of a recording')
         return Replay(traded, data, queue, report)
     raise ValueError('{!r} is no kind of market; take one of {}'.format(kind, ', '.join(KINDS)))
+
+
+def is_open(exchange, symbol):
+    # type: (Any, str) -> bool
+    """Tell whether a contract trades now; the market leaves one that does not alone."""
+    return bool(exchange.instruments[symbol].row.get('state') == 'Open')
 
 
 def _starting_price(instrument):
