@@ -69,7 +69,7 @@ def test_tables_agree_with_the_exchange(ws, testnet, act):
     testnet.call(lambda: testnet.exchange.take(SYMBOL, 'Buy', 1000))
 
     for table in ('order', 'position', 'margin', 'instrument'):
-        until(lambda: agrees(ws, testnet, table))
+        until(lambda table=table: agrees(ws, testnet, table))
     assert ws.position(SYMBOL)['currentQty'] == -600
     assert {row['price'] for row in ws.open_orders()} == {60001, 59100}
     assert ws.finished_order(rows[3]['orderID'])['ordStatus'] == 'Canceled'
@@ -104,7 +104,7 @@ def test_after_a_cut_the_tables_agree_again(ws, testnet, act):
     until(lambda: ws.reconnects == 1)
 
     for table in ('order', 'position', 'margin'):
-        until(lambda: agrees(ws, testnet, table))
+        until(lambda table=table: agrees(ws, testnet, table))
     assert held['price'] == 59550 and ws.tables.row('order', kept['orderID']) is held
     assert ws.reason() is None
 

@@ -31,7 +31,7 @@ def generate_signature(secret, verb, url, nonce, data=''):
 
 def generate_expires(now, lifetime=LIFETIME):
     # type: (float, float) -> int
-    """Return the Unix second until which a request signed at ``now`` (Unix seconds) is valid, an int as BitMEX wants it."""
+    """Return the Unix second until which a request signed at ``now`` (Unix seconds) is valid, as an int."""
     return math.ceil(now + lifetime)
 
 
