@@ -19,6 +19,8 @@ How calls end, apart from returning:
 """
 from __future__ import absolute_import
 
+import http.client
+import json
 import logging
 import random
 import threading
@@ -33,6 +35,8 @@ from market_maker.rest.client import Client
 from market_maker.rest.names import checked_prefix, new_name
 from market_maker.rest.sender import PAGE, Sender, describe
 from market_maker.rest.transport import Transport
+from market_maker.state.folder import StateFolder
+from market_maker.state.ledger import Ledger
 from market_maker.utils.errors import (AuthenticationError, ConnectionLost, MarketMakerError, OrderRejected,
                                        OutcomeUnknown)
 from market_maker.ws.ws_thread import CLOSED, BitMEXWebsocket, is_bitmex
@@ -41,6 +45,7 @@ logger = logging.getLogger('root')
 
 POST_ONLY = 'ParticipateDoNotInitiate'
 RESTING_TYPES = (None, 'Limit', 'StopLimit', 'LimitIfTouched')   # can be post-only; None: the exchange infers Limit
+HANDSHAKE_TIMEOUT = 5.0   # seconds
 WHOLE = ('orderQty', 'leavesQty', 'displayQty')   # quantities that the exchange wants as integers
 
 
@@ -109,8 +114,33 @@ class BitMEX(object):
         self._client = Client(self._transport, where, self._way_out, apiKey[:4] + '...' if apiKey else '', clock,
                               self._rng, stop, report, timeout, budget)
         self._sender = Sender(self._client, report, ledger)
+        self.state = None   # type: Optional[StateFolder]   # what ``remember`` opened
         self.ws = self._connected(shouldWSAuth, clock, connect_timeout) if ws is None else ws
         self._client.skew = getattr(self.ws, 'clock_offset', 0.0)   # what the login has learned about our clock
+
+    @property
+    def ledger(self) -> Any:
+        """The ledger of commands and fills (state.ledger.Ledger) that is in use, or None."""
+        return self._sender.ledger
+
+    def remember(self, root: Optional[str] = None) -> StateFolder:
+        """Keep what must outlive this process in the account's state folder from now on, and return the folder.
+
+        Every command is written to its ledger, and its request budget is shared with the other bots of the account on
+        this machine.  To be called before the first order is sent, and again when the exchange may be another one: a
+        local exchange that was started anew gets a folder of its own.  ``root`` is the folder of all accounts, by
+        default the user's.  Raise ConnectionLost when the local exchange does not tell which one it is.
+        """
+        instance = instance_of(self.base_url) if local.is_local(self.base_url) else ''
+        if self.state is None or self.state.instance != instance:
+            folder = StateFolder(self.base_url, self.apiKey, instance, root, report)
+            ledger = Ledger(folder.file('ledger.db'), '{} {}'.format(self.symbol, self.orderIDPrefix),
+                            self._client.clock.monotonic, report)
+            if self._sender.ledger is not None:
+                self._sender.ledger.close()
+            self._sender.ledger = ledger
+            self.state = folder
+        return self.state
 
     def exit(self) -> None:
         """Close the live tables, the ledger and every connection; may be called twice."""
@@ -396,6 +426,25 @@ class BitMEX(object):
 def report(level: int, text: str, *args: Any) -> None:
     """Write a log line of REST; here, so that it carries this module's name."""
     logger.log(level, text, *args)
+
+
+def instance_of(base_url: str) -> str:
+    """Return what a local exchange calls itself, anew at each start; '' for another kind of exchange on this machine.
+
+    Raise ConnectionLost when it does not answer.
+    """
+    parts = urlsplit(base_url)
+    connection = http.client.HTTPConnection(parts.hostname or '', parts.port or 80, timeout=HANDSHAKE_TIMEOUT)
+    try:
+        connection.request('GET', '/local-exchange')
+        introduction = json.loads(connection.getresponse().read().decode('utf-8'))
+    except ValueError:
+        return ''
+    except (OSError, http.client.HTTPException) as error:
+        raise ConnectionLost('cannot reach {}://{} ({})'.format(parts.scheme, parts.netloc.rpartition('@')[2], error))
+    finally:
+        connection.close()
+    return str(introduction.get('instance') or '') if isinstance(introduction, dict) else ''
 
 
 def amendment(order: Dict[str, Any]) -> Dict[str, Any]:

@@ -219,7 +219,7 @@ def encoded(query: Any) -> str:
 
 def to_json(body: Any) -> str:
     """Return a body as JSON text; numbers of numpy are understood, NaN and infinity raise ValueError."""
-    return json.dumps(body, separators=(',', ':'), allow_nan=False, default=_number)
+    return _encode(body)
 
 
 def _plain(value):
@@ -235,3 +235,6 @@ def _number(value):
     if hasattr(value, '__float__'):
         return float(value)
     raise TypeError('{!r} cannot be sent to the exchange'.format(value))
+
+
+_encode = json.JSONEncoder(separators=(',', ':'), allow_nan=False, default=_number).encode

@@ -1,0 +1,446 @@
+"""The ledger: every create, amend and cancel, written down before it is sent, and what became of it.
+
+A command is ``sent`` until its answer is there, and then ``done`` or ``refused``; without a clear answer it is
+``unknown`` and is looked for, at growing intervals, until it is found (``done``) or certainly ``absent``.  What a
+process that was killed had under way is ``unknown`` for the next one.  Besides, the ledger knows the names of our own
+orders and each of our fills once, over restarts.
+
+It lives in memory and in SQLite.  A write to a SQLite file in WAL mode survives the end of the process, however it
+ends; it is not pushed to the disk before an order goes out (``synchronous=OFF``), so a power cut may lose the last
+ones.  Several bots of one account write to one file; each sees its own commands.
+
+    record = ledger.begin('create', [Order('mm_...', '', 'XBTUSD', body)], now)[0]     # before sending
+    ledger.end(record, DONE, row)                                                     # or REFUSED, UNKNOWN
+
+Any thread may call any method.
+"""
+from __future__ import absolute_import
+
+import collections
+import json
+import logging
+import os
+import threading
+import time
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple  # noqa: F401
+
+from market_maker.utils.errors import OrderRejected
+
+try:
+    import sqlite3
+except ImportError:   # a Python that was built without it
+    sqlite3 = None  # type: ignore[assignment]
+
+CREATE, AMEND, CANCEL = 'create', 'amend', 'cancel'
+SENT, UNKNOWN, DONE, REFUSED, ABSENT = 'sent', 'unknown', 'done', 'refused', 'absent'
+OPEN = (SENT, UNKNOWN)
+
+# Seconds after sending at which an order of unknown fate is looked for.  The exchange refuses what reaches it after
+# api-expires, ten seconds or so after sending; what it took in time has been seen to appear 40 seconds late.
+LOOKS = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 25.0, 35.0, 45.0, 60.0)
+CERTAIN = LOOKS[-1]      # seconds after which an order that is not there never will be
+CLOCK_JUMP = 30.0        # seconds by which the clock may have been set between two processes
+AGAIN = 5.0              # seconds between looks that fail beyond the last
+BUSY = 1.0               # seconds to wait for another bot that is writing
+KEEP_ROWS = 200000       # latest commands, and fills, that are kept: some forty megabytes
+TIDY_EVERY = 20000       # commands
+CACHED = 10000           # names whose owner is kept in memory
+FILLS = 4000             # execIDs kept in memory
+
+SCHEMA = '''
+CREATE TABLE IF NOT EXISTS commands (id INTEGER PRIMARY KEY, bot TEXT NOT NULL, began REAL NOT NULL,
+    written REAL NOT NULL, kind TEXT NOT NULL, clOrdID TEXT NOT NULL, orderID TEXT NOT NULL, symbol TEXT NOT NULL,
+    body TEXT NOT NULL, state TEXT NOT NULL, ended REAL, note TEXT NOT NULL DEFAULT '');
+CREATE INDEX IF NOT EXISTS command_names ON commands (clOrdID);
+CREATE TABLE IF NOT EXISTS fills (id INTEGER PRIMARY KEY, execID TEXT NOT NULL UNIQUE, bot TEXT NOT NULL,
+    at TEXT NOT NULL, symbol TEXT NOT NULL, side TEXT NOT NULL, quantity INTEGER NOT NULL, price REAL,
+    fee INTEGER NOT NULL, clOrdID TEXT NOT NULL, orderID TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS fill_times ON fills (bot, at);
+'''
+INSERT = ('INSERT INTO commands (bot, began, written, kind, clOrdID, orderID, symbol, body, state, ended, note) '
+          'VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)')
+UPDATE = 'UPDATE commands SET state = ?, ended = ?, orderID = ?, note = ? WHERE id = ?'
+INSERT_FILL = ('INSERT OR IGNORE INTO fills (execID, bot, at, symbol, side, quantity, price, fee, clOrdID, orderID) '
+               'VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)')
+
+Order = collections.namedtuple('Order', 'clOrdID orderID symbol body')
+Order.__doc__ = """What a command is about: its name, its id where it is known (else ''), and what is sent (a dict)."""
+
+Totals = collections.namedtuple('Totals', 'fills bought sold fees')
+Totals.__doc__ = """Own fills: how many, contracts bought and sold, fees in minor units (paid is positive)."""
+
+
+class LedgerUnwritable(OrderRejected):
+    """A create was not sent, because it could not be written down first."""
+
+
+class Record(object):
+    """One command.  ``began`` and ``ended`` are Unix seconds of the exchange's clock, ``at`` is monotonic."""
+
+    __slots__ = ('id', 'began', 'at', 'kind', 'clOrdID', 'orderID', 'symbol', 'body', 'state', 'ended', 'note', 'looks')
+
+    def __init__(self, kind, order, began, at, state=SENT, id=None):
+        # type: (str, Order, float, float, str, Optional[int]) -> None
+        self.id = id           # type: Optional[int]   # None: not in the file yet
+        self.kind, self.began, self.at, self.state = kind, began, at, state
+        self.clOrdID, self.orderID, self.symbol, self.body = order
+        self.ended = None      # type: Optional[float]
+        self.note = ''         # what the exchange said, in a few words
+        self.looks = 0         # so many looks found nothing
+
+    @property
+    def name(self) -> str:
+        """The order's clOrdID, or its id where we know no other name."""
+        return self.clOrdID or self.orderID
+
+    def __repr__(self) -> str:
+        return '<{} {} {}>'.format(self.kind, self.name, self.state)
+
+
+class Ledger(object):
+    """The commands and fills of one bot.
+
+    ``path`` is that of the SQLite file, or None for memory only; ``bot`` tells the bots of an account apart (symbol and
+    prefix); ``clock`` is monotonic; ``report(level, text, *args)`` writes a log line.
+    """
+
+    def __init__(self, path=None, bot='', clock=time.monotonic, report=None):
+        # type: (Optional[str], str, Callable[[], float], Optional[Callable[..., None]]) -> None
+        self.path = path
+        self.bot = bot
+        self._clock = clock
+        self._report = (lambda level, text, *args: None) if report is None else report
+        self._lock = threading.RLock()   # a signal's handler may come back here on the same thread
+        self._open = collections.OrderedDict()   # type: Dict[int, Record]   # id() of a record -> record in OPEN
+        self._unsaved = []     # type: List[Record]   # not in the file yet: it could not be written
+        self._ended = []       # type: List[Record]   # in the file, but not their ends
+        self._fills = []       # type: List[Tuple[Any, ...]]   # not in the file yet
+        self._counted = collections.OrderedDict()   # type: Dict[str, bool]   # execID -> True, the latest
+        self._owned = {}       # type: Dict[str, bool]   # clOrdID -> whether it is ours
+        self._is_full = False  # the file cannot be written
+        self._is_writing = False
+        self._begun = 0
+        self._db = self._connected(path)   # type: Any   # None: closed, or a Python without sqlite3
+        if self._db is not None:
+            self._tidy()
+            self._load()
+
+    # Commands
+
+    def begin(self, kind, orders, began):
+        # type: (str, Sequence[Order], float) -> List[Record]
+        """Write commands down, in one go, before they are sent; ``began`` is the exchange's time.
+
+        Raise LedgerUnwritable for creates that cannot be written; amends and cancels go on, for their orders are known.
+        """
+        at = self._clock()
+        records = [Record(kind, order, began, at) for order in orders]
+        with self._lock:
+            try:
+                self._write(records)
+            except _Unwritable as error:
+                self._say_full(error)
+                if kind == CREATE:
+                    raise LedgerUnwritable('not sent, for the ledger {} cannot be written ({}): make room on its disk'
+                                           .format(self.path or 'in memory', error))
+                self._unsaved += records
+            for record in records:
+                self._open[id(record)] = record
+            if kind == CREATE:
+                if len(self._owned) > CACHED and self._db is not None and not self._unsaved:
+                    self._owned.clear()   # it only saves time
+                for record in records:
+                    self._owned[record.clOrdID] = True
+        return records
+
+    def end(self, record, state, row=None, note='', now=None):
+        # type: (Record, str, Optional[Dict[str, Any]], str, Optional[float]) -> None
+        """Note what became of a command: DONE, REFUSED, ABSENT, or UNKNOWN, which can still become one of the others.
+
+        ``row`` is the order's as the exchange answered it: a create may be DONE and rest no more.  It reaches the file
+        with the next command, or with ``flush``; until then a killed process leaves the command unknown.
+        """
+        with self._lock:
+            if record.state not in OPEN:
+                return
+            if row:
+                record.orderID = row.get('orderID') or record.orderID
+                note = note or _note(row)
+            record.state, record.note, record.ended = state, note[:200], now
+            if state not in OPEN:
+                self._open.pop(id(record), None)
+            if record.id is not None:
+                self._ended.append(record)
+
+    def unresolved(self) -> List[Record]:
+        """Return the commands that are under way or of unknown fate, oldest first."""
+        with self._lock:
+            return list(self._open.values())
+
+    def is_unknown(self, names: Iterable[str]) -> bool:
+        """Tell whether a command for one of these orders (clOrdID or id) is still of unknown fate."""
+        with self._lock:
+            if not self._open:
+                return False
+            names = set(names)
+            return any(record.state == UNKNOWN and not names.isdisjoint((record.clOrdID, record.orderID))
+                       for record in self._open.values())
+
+    def due(self, now: float) -> List[Record]:
+        """Return the commands of unknown fate to look for now (monotonic seconds)."""
+        with self._lock:
+            return [record for record in self._open.values()
+                    if record.state == UNKNOWN and record.at + _look_after(record.looks) <= now]
+
+    def looked(self, record: Record, now: float) -> bool:
+        """Note a look that found nothing; tell whether the command is certainly not carried out, and then ended."""
+        with self._lock:
+            record.looks += 1
+            if now - record.at < CERTAIN:
+                while record.at + _look_after(record.looks) < now and record.looks < len(LOOKS) - 1:
+                    record.looks += 1   # nobody looked for a while: one look serves for those that were missed
+                return False
+            self.end(record, ABSENT, note='not there {:.0f} s after it was sent'.format(now - record.at))
+            return True
+
+    def commands(self, since: float = 0.0) -> List[Record]:
+        """Return this bot's commands begun since then (Unix seconds), oldest first, also those of earlier processes."""
+        self.flush()
+        with self._lock:
+            rows = self._select('SELECT id, began, kind, clOrdID, orderID, symbol, body, state, ended, note FROM '
+                                'commands WHERE bot = ? AND began >= ? ORDER BY id', (self.bot, since))
+            return [_record(row, 0.0) for row in rows] + list(self._unsaved)
+
+    # Names
+
+    def owns(self, clOrdID: Optional[str]) -> bool:
+        """Tell whether this bot, now or before a restart, created an order of that name."""
+        if not clOrdID:
+            return False
+        with self._lock:
+            known = self._owned.get(clOrdID)
+            if known is None:
+                known = bool(self._select("SELECT 1 FROM commands WHERE clOrdID = ? AND bot = ? AND kind = 'create' "
+                                          'LIMIT 1', (clOrdID, self.bot)))
+                self._owned[clOrdID] = known
+            return known
+
+    def knows(self, clOrdID: Optional[str]) -> bool:
+        """Tell whether any bot of this account on this machine created an order of that name."""
+        if not clOrdID:
+            return False
+        with self._lock:
+            return bool(self._owned.get(clOrdID) or self._select(
+                "SELECT 1 FROM commands WHERE clOrdID = ? AND kind = 'create' LIMIT 1", (clOrdID,)))
+
+    # Fills
+
+    def record_fill(self, row: Dict[str, Any]) -> bool:
+        """Count an execution row of an own order; tell whether it was new.  The same row may come from the stream, from
+        REST after a gap, and after a restart."""
+        name = row.get('execID')
+        if not name or row.get('execType', 'Trade') != 'Trade':
+            return False
+        with self._lock:
+            if name in self._counted or self._select('SELECT 1 FROM fills WHERE execID = ?', (name,)):
+                return False
+            self._counted[name] = True
+            if len(self._counted) > FILLS and len(self._counted) > len(self._fills) + FILLS // 2:
+                self._counted.popitem(last=False)   # type: ignore[call-arg]
+            self._fills.append((name, self.bot, row.get('transactTime') or row.get('timestamp') or '',
+                                row.get('symbol') or '', row.get('side') or '', int(row.get('lastQty') or 0),
+                                row.get('lastPx'), int(row.get('execComm') or 0), row.get('clOrdID') or '',
+                                row.get('orderID') or ''))
+            return True
+
+    def last_fill(self) -> Optional[str]:
+        """Return the exchange's time stamp of the newest fill, from where on to ask after a gap; None without any."""
+        self.flush()
+        with self._lock:
+            times = [row[0] for row in self._select('SELECT max(at) FROM fills WHERE bot = ?', (self.bot,)) if row[0]]
+            return max(times + [fill[2] for fill in self._fills], default=None)
+
+    def totals(self, since: str = '') -> Totals:
+        """Return the sums of the fills since a time stamp ('2026-05-03T00:00:00.000Z'; '': of all that are kept)."""
+        self.flush()
+        with self._lock:
+            rows = list(self._select('SELECT side, quantity, fee FROM fills WHERE bot = ? AND at >= ?',
+                                     (self.bot, since)))
+            rows += [(fill[4], fill[5], fill[7]) for fill in self._fills if fill[2] >= since]
+        return Totals(len(rows), sum(row[1] for row in rows if row[0] == 'Buy'),
+                      sum(row[1] for row in rows if row[0] == 'Sell'), sum(row[2] for row in rows))
+
+    # The file
+
+    def flush(self) -> None:
+        """Write what is not in the file yet; cheap when there is nothing.  For the loop or the guard, when idle."""
+        with self._lock:
+            try:
+                self._write([])
+            except _Unwritable as error:
+                self._say_full(error)
+            if self._begun > TIDY_EVERY:
+                self._begun = 0
+                self._tidy()
+
+    def close(self) -> None:
+        """Flush and let go of the file; may be called twice.  What is asked afterwards is answered from memory."""
+        with self._lock:
+            if self._db is not None:
+                self.flush()
+                self._db.close()
+                self._db = None
+
+    def _write(self, records):
+        # type: (List[Record]) -> None
+        """Put new records, and everything that waits, into the file; raise _Unwritable when that fails."""
+        if self._is_writing:   # a signal's handler, on top of a write of the same thread
+            raise _Unwritable('it is being written')
+        try:
+            self._is_writing = True   # from here on a handler only adds to the ends of the lists
+            unsaved, ended, fills = list(self._unsaved), list(self._ended), list(self._fills)
+            if not (unsaved or records or ended or fills):
+                return
+            if self._db is None:
+                del self._unsaved[:], self._ended[:]
+                return
+            self._transaction(unsaved + records, ended, fills)
+            del self._unsaved[:len(unsaved)], self._ended[:len(ended)], self._fills[:len(fills)]
+            self._begun += len(records)
+        except sqlite3.Error as error:
+            raise _Unwritable(str(error))
+        finally:
+            self._is_writing = False
+        if self._is_full:
+            self._is_full = False
+            self._report(logging.WARNING, 'The ledger %s can be written again.', self.path)
+
+    def _transaction(self, new, ended, fills):
+        # type: (List[Record], List[Record], List[Tuple[Any, ...]]) -> None
+        """Write all of it or nothing."""
+        db, bot, now = self._db, self.bot, time.time()
+        try:
+            db.execute('BEGIN IMMEDIATE')
+            for one in ended:
+                db.execute(UPDATE, (one.state, one.ended, one.orderID, one.note, one.id))
+            for fill in fills:
+                db.execute(INSERT_FILL, fill)
+            ids = [db.execute(INSERT, (bot, one.began, now, one.kind, one.clOrdID, one.orderID, one.symbol,
+                                       _encode(one.body), one.state, one.ended, one.note)).lastrowid for one in new]
+            db.execute('COMMIT')
+        except BaseException:   # also a signal's: the record is written as a whole or not at all
+            if db.in_transaction:
+                db.execute('ROLLBACK')
+            raise
+        for record, number in zip(new, ids):
+            record.id = number
+
+    def _say_full(self, error):
+        # type: (Exception) -> None
+        if not self._is_full and not self._is_writing:
+            self._is_full = True
+            self._report(logging.ERROR, 'The ledger %s cannot be written (%s): nothing is placed until it can; amends '
+                         'and cancels go on.', self.path, error)
+
+    def _select(self, query, values):
+        # type: (str, Tuple[Any, ...]) -> List[Any]
+        if self._db is None:
+            return []
+        try:
+            return self._db.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            self._report(logging.ERROR, 'The ledger %s cannot be read (%s).', self.path, error)
+            return []
+
+    def _connected(self, path):
+        # type: (Optional[str]) -> Any
+        """Return the open database: the file's, or one in memory; a broken file is put aside."""
+        if sqlite3 is None:
+            self._report(logging.WARNING, 'This Python has no sqlite3: the ledger is kept in memory only.')
+            return None
+        if path is None:
+            return _database(':memory:')
+        try:
+            return _database(path)
+        except sqlite3.Error as error:
+            aside = '{}.broken-{}'.format(path, int(time.time()))
+            self._report(logging.ERROR, 'The ledger %s cannot be used (%s): it is put aside as %s, and a new one is '
+                         'begun.', path, error, os.path.basename(aside))
+        try:
+            os.rename(path, aside)
+            for end in ('-wal', '-shm'):
+                if os.path.exists(path + end):
+                    os.remove(path + end)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            return _database(path)
+        except (sqlite3.Error, OSError) as error:
+            self._report(logging.ERROR, 'No new one can be begun (%s): the ledger is kept in memory only.', error)
+            self.path = None
+            return _database(':memory:')
+
+    def _load(self):
+        # type: () -> None
+        """Take over what an earlier process left open, to be looked for from now on."""
+        at, wall = self._clock(), time.time()
+        for row in self._select('SELECT id, began, kind, clOrdID, orderID, symbol, body, state, ended, note, written '
+                                "FROM commands WHERE bot = ? AND state IN ('sent', 'unknown') ORDER BY id",
+                                (self.bot,)):
+            # One look is enough for what is old by any clock; else it is as if it had been sent just now.
+            is_old = wall - row[-1] > CERTAIN + CLOCK_JUMP
+            record = _record(row[:-1], at - CERTAIN if is_old else at)
+            record.state = UNKNOWN
+            self._open[id(record)] = record
+
+    def _tidy(self):
+        # type: () -> None
+        """Forget what is finished long since, so that a bot that runs for months stays small."""
+        try:
+            for table, rule in (('commands', " AND state NOT IN ('sent', 'unknown')"), ('fills', '')):
+                newest = self._db.execute('SELECT max(id) FROM ' + table).fetchone()[0] or 0
+                self._db.execute('DELETE FROM {} WHERE id <= ?{}'.format(table, rule), (newest - KEEP_ROWS,))
+        except sqlite3.Error as error:
+            self._report(logging.WARNING, 'The ledger %s could not be tidied up (%s).', self.path, error)
+
+
+_encode = json.JSONEncoder(separators=(',', ':'), default=str).encode   # made once: making one takes longer than its use
+
+
+class _Unwritable(Exception):
+    """The file does not take a write now."""
+
+
+def _database(path):
+    # type: (str) -> Any
+    """Return an open database with its tables; raise sqlite3.Error when the file is none of ours."""
+    database = sqlite3.connect(path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+    try:
+        database.execute('PRAGMA journal_mode = WAL')
+        database.execute('PRAGMA synchronous = OFF')
+        database.executescript(SCHEMA)
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _record(row, at):
+    # type: (Any, float) -> Record
+    number, began, kind, name, order_id, symbol, body, state, ended, note = row
+    record = Record(kind, Order(name, order_id, symbol, json.loads(body)), began, at, state, number)
+    record.ended, record.note = ended, note
+    return record
+
+
+def _look_after(looks):
+    # type: (int) -> float
+    """Return how long after sending the next look comes when so many were there."""
+    return LOOKS[looks] if looks < len(LOOKS) else LOOKS[-1] + AGAIN * (looks - len(LOOKS) + 1)
+
+
+def _note(row):
+    # type: (Dict[str, Any]) -> str
+    """Return what is worth knowing of an answer that is not a resting order."""
+    status = row.get('ordStatus') or ''
+    if row.get('error'):
+        return str(row['error'])
+    return '' if status in ('New', '') else '{} {}'.format(status, row.get('text') or '').strip().partition('\n')[0]

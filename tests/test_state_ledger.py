@@ -1,0 +1,299 @@
+"""The ledger: commands before they are sent, their ends, looks at growing intervals, names and fills over restarts."""
+import logging
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+import market_maker
+from market_maker.state import ledger as ledgers
+from market_maker.state.ledger import (ABSENT, AMEND, CANCEL, CREATE, DONE, REFUSED, UNKNOWN, Ledger, LedgerUnwritable,
+                                       Order)
+from market_maker.utils.clock import ManualClock
+from market_maker.utils.errors import OrderRejected
+
+NOW = 1700000000.0
+
+
+def an_order(name='mm_1', order_id='', **body):
+    return Order(name, order_id, 'XBTUSD', body)
+
+
+def a_fill(name='e1', side='Buy', quantity=100, at='2026-05-03T05:01:55.000Z', **more):
+    return dict({'execID': name, 'execType': 'Trade', 'side': side, 'lastQty': quantity, 'lastPx': 5000.5,
+                 'execComm': 7, 'symbol': 'XBTUSD', 'clOrdID': 'mm_1', 'orderID': 'id1', 'transactTime': at}, **more)
+
+
+class Diary(list):
+    def __call__(self, level, text, *args):
+        self.append((level, text % args))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return str(tmp_path / 'ledger.db')
+
+
+def test_command_is_in_the_file_before_it_is_sent(path):
+    """As soon as begin returns another process can read it; its end follows with the next command or a flush."""
+    ledger = Ledger(path, 'bot')
+    record = ledger.begin(CREATE, [an_order(price=5000.5)], NOW)[0]
+    read = sqlite3.connect(path)
+    row = read.execute('SELECT bot, began, kind, clOrdID, symbol, body, state FROM commands').fetchone()
+    assert row == ('bot', NOW, 'create', 'mm_1', 'XBTUSD', '{"price":5000.5}', 'sent')
+    ledger.end(record, DONE, {'orderID': 'id1', 'ordStatus': 'New'}, now=NOW + 1)
+    ledger.flush()
+    assert read.execute('SELECT state, ended, orderID, note FROM commands').fetchone() == ('done', NOW + 1, 'id1', '')
+
+
+@pytest.mark.parametrize('state, row, note', [
+    (DONE, {'orderID': 'i', 'ordStatus': 'Canceled',
+            'text': 'Canceled: Order had execInst of ParticipateDoNotInitiate\nSubmitted via API.'},
+     'Canceled Canceled: Order had execInst of ParticipateDoNotInitiate'),
+    (DONE, {'orderID': 'i', 'ordStatus': 'Filled'}, 'Filled'), (REFUSED, {'error': 'Unable to cancel order'},
+                                                               'Unable to cancel order')])
+def test_ends_say_what_the_exchange_said(state, row, note):
+    """A create may be done and rest no more."""
+    ledger = Ledger()
+    record = ledger.begin(CREATE, [an_order()], NOW)[0]
+    ledger.end(record, state, row)
+    assert (record.state, record.note) == (state, note) and ledger.unresolved() == []
+
+
+def test_a_command_ends_once():
+    """Unknown can become anything; done stays done."""
+    ledger = Ledger()
+    record = ledger.begin(CREATE, [an_order()], NOW)[0]
+    ledger.end(record, UNKNOWN)
+    assert ledger.unresolved() == [record] and ledger.is_unknown(['mm_1']) and not ledger.is_unknown(['mm_2'])
+    ledger.end(record, DONE)
+    ledger.end(record, REFUSED)
+    assert record.state == DONE and not ledger.is_unknown(['mm_1'])
+
+
+def test_looks_come_at_growing_intervals():
+    """Ten looks in a minute, the last of them certain; then the command is over."""
+    clock = ManualClock(0.0)
+    ledger = Ledger(clock=clock.monotonic)
+    record = ledger.begin(CREATE, [an_order()], NOW)[0]
+    assert ledger.due(100.0) == []          # it is under way: its answer may come
+    ledger.end(record, UNKNOWN)
+    looks = []
+    while record.state == UNKNOWN:
+        if ledger.due(clock.monotonic()):
+            looks.append(clock.monotonic())
+            ledger.looked(record, clock.monotonic())
+        clock.advance(0.25)
+    assert looks == list(ledgers.LOOKS)
+    assert record.state == ABSENT and ledger.unresolved() == []
+
+
+def test_looks_that_were_missed_are_not_made_up_for():
+    """A strategy that slept for twenty seconds looks once."""
+    clock = ManualClock(0.0)
+    ledger = Ledger(clock=clock.monotonic)
+    record = ledger.begin(CREATE, [an_order()], NOW)[0]
+    ledger.end(record, UNKNOWN)
+    assert ledger.due(20.0) == [record] and not ledger.looked(record, 20.0)
+    assert ledger.due(20.0) == [] and ledger.due(25.0) == [record]
+
+
+def test_restart_finds_what_was_under_way(path):
+    """What a killed process had sent is unknown to the next one; what is old needs one look, what is fresh a minute."""
+    clock = ManualClock(500.0)
+    first = Ledger(path, 'bot')
+    first.begin(CREATE, [an_order('old')], NOW)
+    first.begin(AMEND, [an_order('fresh', 'id2', price=2)], time.time())
+    first.end(first.begin(CREATE, [an_order('over')], NOW)[0], DONE)
+    first.flush()
+    Ledger(path, 'other bot').begin(CREATE, [an_order('theirs')], NOW)
+
+    with sqlite3.connect(path) as database:
+        database.execute("UPDATE commands SET written = written - 3600 WHERE clOrdID = 'old'")
+
+    second = Ledger(path, 'bot', clock=clock.monotonic)
+    old, fresh = second.unresolved()
+    assert (old.clOrdID, fresh.clOrdID, fresh.orderID, fresh.body) == ('old', 'fresh', 'id2', {'price': 2})
+    assert old.state == fresh.state == UNKNOWN and second.due(500.0) == [old]
+    assert second.looked(old, 500.0) and not second.looked(fresh, 501.0) and second.looked(fresh, 560.0)
+
+
+def test_names_survive(path):
+    """Own names are known after a restart, others' are not ours, but known to the account."""
+    first = Ledger(path, 'bot')
+    assert not first.owns('mm_1') and not first.owns(None) and not first.owns('')
+    first.begin(CREATE, [an_order('mm_1')], NOW)
+    first.begin(CANCEL, [an_order('foreign')], NOW)
+    other = Ledger(path, 'other')
+    other.begin(CREATE, [an_order('mm_2')], NOW)
+    for ledger in (first, Ledger(path, 'bot')):
+        assert [ledger.owns(name) for name in ('mm_1', 'mm_2', 'foreign')] == [True, False, False]
+        assert [ledger.knows(name) for name in ('mm_1', 'mm_2', 'foreign')] == [True, True, False]
+
+
+def test_fills_count_once(path):
+    """From the stream, from REST after a gap, and after a restart: each execution once."""
+    first = Ledger(path, 'bot')
+    assert first.record_fill(a_fill('e1')) and not first.record_fill(a_fill('e1'))
+    assert first.record_fill(a_fill('e2', 'Sell', 40, '2026-05-03T06:00:00.000Z', execComm=-3))
+    assert not first.record_fill({'execType': 'New', 'execID': 'e3'}) and not first.record_fill({'execType': 'Trade'})
+    first.flush()
+    second = Ledger(path, 'bot')
+    assert not second.record_fill(a_fill('e2')) and second.record_fill(a_fill('e4', at='2026-05-03T05:30:00.000Z'))
+    assert second.totals() == (3, 200, 40, 11) and second.totals('2026-05-03T05:15:00.000Z') == (2, 100, 40, 4)
+    assert second.last_fill() == '2026-05-03T06:00:00.000Z' and Ledger().last_fill() is None
+    assert Ledger(path, 'other').totals().fills == 0
+
+
+def test_full_disk_stops_creates_and_nothing_else(path):
+    """Creates are refused before they are sent, amends and cancels go on, and what happened meanwhile is written when
+    there is room again; each change is said once."""
+    diary = Diary()
+    ledger = Ledger(path, 'bot', report=diary)
+    done = ledger.begin(CREATE, [an_order('mm_0')], NOW)[0]
+    pages = ledger._db.execute('PRAGMA page_count').fetchone()[0]
+    ledger._db.execute('PRAGMA max_page_count = {}'.format(pages))     # what SQLite says of a disk without room
+    big = an_order('mm_1', text='x' * 100000)
+    for _ in range(2):
+        with pytest.raises(LedgerUnwritable) as caught:
+            ledger.begin(CREATE, [big], NOW)
+        assert isinstance(caught.value, OrderRejected) and path in str(caught.value) and 'full' in str(caught.value)
+    assert not ledger.owns('mm_1')
+    cancel = ledger.begin(CANCEL, [an_order('mm_0', 'id0', text='x' * 100000)], NOW)[0]
+    ledger.end(done, DONE)
+    ledger.end(cancel, DONE)
+    ledger.flush()
+    assert len(diary) == 1 and diary[0][0] == logging.ERROR and 'amends and cancels go on' in diary[0][1]
+
+    ledger._db.execute('PRAGMA max_page_count = 1000000')
+    ledger.begin(CREATE, [big], NOW)
+    assert len(diary) == 2 and 'can be written again' in diary[1][1]
+    assert [(record.kind, record.clOrdID, record.state) for record in Ledger(path, 'bot').commands()] == [
+        ('create', 'mm_0', 'done'), ('cancel', 'mm_0', 'done'), ('create', 'mm_1', 'sent')]
+
+
+def test_without_a_file_memory_serves():
+    """Everything works, until the process ends."""
+    ledger = Ledger(None, 'bot')
+    ledger.end(ledger.begin(CREATE, [an_order()], NOW)[0], DONE)
+    assert ledger.owns('mm_1') and ledger.record_fill(a_fill()) and not ledger.record_fill(a_fill())
+    assert [record.state for record in ledger.commands()] == ['done'] and ledger.totals().fills == 1
+    ledger.close()
+    ledger.close()
+    ledger.begin(CANCEL, [an_order()], NOW)     # a late cancel is not kept from going out
+    assert len(ledger.unresolved()) == 1 and ledger.owns('mm_1') and not ledger.owns('mm_9')
+
+
+@pytest.mark.parametrize('content', [b'no database at all, but as long as one' * 100, b'SQLite format 3\0'])
+def test_broken_file_is_put_aside(path, content):
+    """The bot starts with a new ledger and says where the old one is."""
+    with open(path, 'wb') as file:
+        file.write(content)
+    diary = Diary()
+    ledger = Ledger(path, 'bot', report=diary)
+    ledger.begin(CREATE, [an_order()], NOW)
+    assert len(diary) == 1 and '.broken-' in diary[0][1]
+    assert sorted(name.split('-')[0] for name in os.listdir(os.path.dirname(path)))[:2] == [
+        'ledger.db', 'ledger.db']
+    assert Ledger(path, 'bot').owns('mm_1')
+
+
+def test_old_commands_are_forgotten(path, monkeypatch):
+    """The latest are kept; what is older goes when it is finished, at the start and now and then."""
+    monkeypatch.setattr(ledgers, 'KEEP_ROWS', 3)
+    ledger = Ledger(path, 'bot')
+    ledger.begin(CREATE, [an_order('open')], NOW)
+    for name in 'abcde':
+        ledger.end(ledger.begin(CREATE, [an_order(name)], NOW)[0], DONE)
+        ledger.record_fill(a_fill(name))
+    ledger.flush()
+    second = Ledger(path, 'bot')
+    assert [record.clOrdID for record in second.commands()] == ['open', 'c', 'd', 'e'] and second.totals().fills == 3
+    monkeypatch.setattr(ledgers, 'TIDY_EVERY', 2)
+    for name in 'fgh':
+        second.end(second.begin(CREATE, [an_order(name)], NOW)[0], DONE)
+    assert [record.clOrdID for record in second.commands()] == ['open', 'f', 'g', 'h']
+
+
+def test_many_threads_and_bots_write_at_once(path):
+    """Nothing is lost or doubled when six threads of two bots write to one file."""
+    bots = [Ledger(path, 'bot {}'.format(number)) for number in range(2)]
+
+    def work(bot, number):
+        for count in range(50):
+            name = '{} {}'.format(number, count)
+            bot.end(bot.begin(CREATE, [an_order(name)], NOW)[0], DONE)
+            bot.record_fill(a_fill(name))
+    threads = [threading.Thread(target=work, args=(bots[number % 2], number)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    for number, bot in enumerate(bots):
+        assert len({record.clOrdID for record in bot.commands()}) == len(bot.commands()) == 150
+        assert bot.totals().fills == 150 and Ledger(path, 'bot {}'.format(number)).unresolved() == []
+
+
+KILLED = '''
+import sys, time
+from market_maker.state.ledger import Ledger, Order
+ledger = Ledger(sys.argv[1], 'bot')
+for number in range(1000000):
+    ledger.begin('create', [Order('mm_%d' % number, '', 'XBTUSD', {})], time.time())
+    sys.stdout.write('mm_%d\\n' % number)      # it is at the exchange
+    sys.stdout.flush()
+'''
+
+
+@pytest.mark.skipif(os.name != 'posix', reason='there is no SIGKILL elsewhere')
+def test_killed_process_loses_nothing_that_was_sent(path):
+    """SIGKILL at a random moment, five times: every name that left the process is in the file."""
+    root = os.path.dirname(os.path.dirname(os.path.abspath(market_maker.__file__)))
+    for _ in range(5):
+        process = subprocess.Popen([sys.executable, '-c', KILLED, path], stdout=subprocess.PIPE,
+                                   env=dict(os.environ, PYTHONPATH=root))
+        for _ in range(100):
+            process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+        sent = 100 + process.stdout.read().count(b'\n')
+        process.wait()
+        ledger = Ledger(path, 'bot')
+        names = [record.clOrdID for record in ledger.unresolved()]
+        assert sent <= len(names) <= sent + 1
+        for record in ledger.unresolved():
+            ledger.end(record, ABSENT)
+        ledger.close()
+
+
+@pytest.mark.skipif(not hasattr(signal, 'setitimer'), reason='this system has no timer signals')
+def test_signal_in_the_middle_of_a_record(path):
+    """A handler that cancels, on top of a write of the same thread, neither hangs nor breaks the file."""
+    ledger, stop = Ledger(path, 'bot'), time.monotonic() + 0.5
+    handled = []
+
+    def handler(*_):
+        handled.append(ledger.begin(CANCEL, [an_order('c{}'.format(len(handled)))], NOW)[0])
+        if len(handled) % 3 == 0:
+            raise SystemExit(0)
+    before = signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, 0.001, 0.0007)
+    count = left = 0
+    try:
+        while time.monotonic() < stop:
+            try:
+                while time.monotonic() < stop:
+                    ledger.begin(CREATE, [an_order('mm_{}'.format(count))], NOW)
+                    count += 1
+            except SystemExit:
+                left += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    names = [record.clOrdID for record in ledger.commands()]
+    assert left > 3 and {record.clOrdID for record in handled} <= set(names)
+    assert {'mm_{}'.format(number) for number in range(count)} <= set(names)
