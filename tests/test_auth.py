@@ -43,7 +43,8 @@ def test_whole_url_signs_as_its_path():
 
 def test_semicolons_and_empty_queries_stay_in_the_path():
     """Nothing of the path is lost to URL parsing."""
-    assert generate_signature('s', 'GET', '/a;b/c;d?x=1;y', 1) == generate_signature('s', 'GET', 'http://h/a;b/c;d?x=1;y', 1)
+    whole = generate_signature('s', 'GET', 'http://h/a;b/c;d?x=1;y', 1)
+    assert generate_signature('s', 'GET', '/a;b/c;d?x=1;y', 1) == whole
     assert generate_signature('s', 'GET', '/a;b', 1) != generate_signature('s', 'GET', '/a', 1)
 
 

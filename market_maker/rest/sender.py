@@ -60,7 +60,7 @@ class Sender(object):
 
     def __init__(self, client, report, ledger=None):
         # type: (Any, Callable[..., None], Any) -> None
-        self.ledger = ledger
+        self.ledger = ledger   # type: Any
         self._client = client
         self._report = report
         self._pool = SendPool()

@@ -402,7 +402,8 @@ class Ledger(object):
             self._report(logging.WARNING, 'The ledger %s could not be tidied up (%s).', self.path, error)
 
 
-_encode = json.JSONEncoder(separators=(',', ':'), default=str).encode   # made once: making one takes longer than its use
+# Made once: making one takes longer than its use.
+_encode = json.JSONEncoder(separators=(',', ':'), default=str).encode
 
 
 class _Unwritable(Exception):
