@@ -41,7 +41,7 @@ test: lint test-suite test-oldest test-pythons
 	@echo 'All of it passed.'
 
 test-suite: $(VENV)/stamp-test
-	$(BIN)/python -m pytest --cov --cov-report=term
+	$(BIN)/python -m pytest --cov --cov-report=term --durations=15
 
 test-quick: $(VENV)/stamp-test
 	$(BIN)/python -m pytest -m 'not slow'
@@ -77,7 +77,7 @@ bench: $(VENV)/stamp-test $(CLASSIC)/stamp
 	$(BIN)/python benchmarks/server.py --json benchmarks/results/server.json
 
 bench-quick: $(VENV)/stamp-test
-	for name in tables converge orders; do $(BIN)/python benchmarks/$$name.py --quick || exit 1; done
+	for name in tables converge orders server; do $(BIN)/python benchmarks/$$name.py --quick || exit 1; done
 
 clean:
 	rm -rf $(VENV) .venvs build dist docs/_build htmlcov .coverage .coverage.* *.egg-info
