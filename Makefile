@@ -7,12 +7,13 @@ VENV = .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: help demo test test-quick test-suite test-oldest test-pythons lint docs bench bench-quick clean
+.PHONY: help demo test test-quick test-soak test-suite test-oldest test-pythons lint docs bench bench-quick clean
 
 help:
 	@echo 'make demo         the bot on a lively local market until Ctrl-C (DEMO_SECONDS=20 make demo ends by itself)'
 	@echo 'make test         everything: lint, the suite with coverage, oldest dependencies, every Python on this machine'
 	@echo 'make test-quick   the suite without what builds, installs or runs for long'
+	@echo 'make test-soak    what runs for minutes: recordings at their own pace, faults, many clients'
 	@echo 'make lint         ruff, mypy, vermin'
 	@echo 'make docs         the pages as a site in docs/_build, every warning an error'
 	@echo 'make bench        the benchmarks; make bench-quick keeps the scripts alive'
@@ -44,7 +45,10 @@ test-suite: $(VENV)/stamp-test
 	$(BIN)/python -m pytest --cov --cov-report=term --durations=15
 
 test-quick: $(VENV)/stamp-test
-	$(BIN)/python -m pytest -m 'not slow'
+	$(BIN)/python -m pytest -m 'not slow and not soak'
+
+test-soak: $(VENV)/stamp-test
+	$(BIN)/python -m pytest -m soak --durations=0
 
 test-oldest: $(VENV)/stamp-test
 	sh .ci/test-oldest '$(PYTHON)'
