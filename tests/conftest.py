@@ -8,6 +8,7 @@ import pytest
 from market_maker.utils.clock import ManualClock
 
 DEADLINE = 180  # seconds for one test; then every thread's stack is printed and the run ends
+SOAK_DEADLINE = 5400  # the same for one that is meant to run for minutes
 
 _state = {}  # 'stderr': the real one, for pytest replaces it while a test runs
 
@@ -20,7 +21,8 @@ def pytest_configure(config):
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item):
     """End the whole run when one test hangs: a hanging test is a bug, and a run without an end tells nothing."""
-    faulthandler.dump_traceback_later(DEADLINE, exit=True, file=_state['stderr'])
+    seconds = SOAK_DEADLINE if item.get_closest_marker('soak') else DEADLINE
+    faulthandler.dump_traceback_later(seconds, exit=True, file=_state['stderr'])
     try:
         yield
     finally:
