@@ -78,10 +78,11 @@ bench: $(VENV)/stamp-test $(CLASSIC)/stamp
 	for name in tables converge orders; do \
 		$(BIN)/python benchmarks/$$name.py --baseline-python $(CLASSIC)/bin/python \
 			--json benchmarks/results/$$name.json || exit 1; done
-	$(BIN)/python benchmarks/server.py --json benchmarks/results/server.json
+	for name in engine server; do \
+		$(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json || exit 1; done
 
 bench-quick: $(VENV)/stamp-test
-	for name in tables converge orders server; do $(BIN)/python benchmarks/$$name.py --quick || exit 1; done
+	for name in tables converge orders engine server; do $(BIN)/python benchmarks/$$name.py --quick || exit 1; done
 
 clean:
 	rm -rf $(VENV) .venvs build dist docs/_build htmlcov .coverage .coverage.* *.egg-info
