@@ -123,6 +123,17 @@ class BitMEX(object):
         """The ledger of commands and fills (state.ledger.Ledger) that is in use, or None."""
         return self._sender.ledger
 
+    @property
+    def gate(self) -> Any:
+        """What is asked at the last moment before a create or an amend goes out, with its body: '' lets it pass, words
+        say why it is not sent (it then fails with ConnectionLost).  None, which nothing stops, until somebody sets it.
+        """
+        return self._sender.gate
+
+    @gate.setter
+    def gate(self, gate: Any) -> None:
+        self._sender.gate = gate
+
     def remember(self, root: Optional[str] = None) -> StateFolder:
         """Keep what must outlive this process in the account's state folder from now on, and return the folder.
 

@@ -185,6 +185,30 @@ def test_what_cannot_be_sent_is_an_error_of_its_own(server, bot):
 
 
 @pytest.mark.skipif(not hasattr(signal, 'setitimer'), reason='this system has no timer signals')
+def test_a_gate_stops_what_has_not_gone_out(server, bot):
+    """The gate is asked at the last moment, also before each repetition; cancels pass it."""
+    desk = Desk(server)
+    asked = []
+
+    def gate(body):
+        asked.append(body.get('orderID'))
+        return '' if len(asked) < 3 else 'the data are stale'
+    bot.gate = gate
+    server.script = [http_server.error(503, 'The system is currently overloaded. Please try again later.')]
+
+    rows = bot.amend_orders(amends(4))
+
+    assert asked == ['order 0', 'order 0', 'order 1'] and desk.names == ['order 0']
+    assert [order['orderID'] for order, _ in rows.errors] == ['order 1', 'order 2', 'order 3']
+    assert all(isinstance(error, ConnectionLost) and 'the data are stale' in str(error) for _, error in rows.errors)
+    assert bot._client._limiter.flying() == (0, 0)
+    bot.cancel('order 0')
+    with pytest.raises(ConnectionLost):
+        bot.buy(100, 5000)
+    bot.gate = None
+    assert bot.buy(100, 5000)
+
+
 def test_interrupt_leaves_no_order_unaccounted(server, bot):
     """A stop in the middle of a list: what came to the exchange is named as unsettled or was answered, and nothing is
     sent afterwards."""

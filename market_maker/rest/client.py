@@ -18,7 +18,8 @@ from market_maker.rest.ratelimit import RateLimiter
 from market_maker.rest.retry import Answer, Attempt, Fail, LookUp
 from market_maker.rest.transport import Request
 from market_maker.utils import clock as clocks
-from market_maker.utils.errors import APIError, MarketMakerError, OutcomeUnknown, RateLimited  # noqa: F401
+from market_maker.utils.errors import (APIError, ConnectionLost, MarketMakerError, OutcomeUnknown,  # noqa: F401
+                                       RateLimited)
 
 # seconds beyond the time-out after which the exchange must refuse a request that is still under way
 LIFETIME = 3
@@ -55,8 +56,8 @@ class Client(object):
         self._date = ''   # the last Date header looked at
 
     def request(self, verb, path, query=None, body=None, timeout=None, max_retries=None, clOrdIDs=(),
-                sent_before=False, has_turn=False, halt=None, written=None):
-        # type: (str, str, Any, Any, Optional[float], Optional[int], Iterable[str], bool, bool, Any, Any) -> Any
+                sent_before=False, has_turn=False, halt=None, written=None, gate=None):
+        # type: (str, str, Any, Any, Optional[float], Optional[int], Iterable[str], bool, bool, Any, Any, Any) -> Any
         """Return the decoded answer (None where an order to cancel is already gone), or raise what came of it.
 
         ``path`` begins after /api/v1; ``query`` is a dict, whose dicts and lists are sent as JSON; ``body`` is a dict
@@ -64,8 +65,9 @@ class Client(object):
         ``clOrdIDs`` names the orders that the request is about and ``sent_before`` tells that one of them may be at the
         exchange already.  ``has_turn`` tells that ``take_turn`` was called for it; ``halt`` is an Event after which it
         is not sent again (the call then ends with the error of the last attempt); ``written`` is called when it has
-        gone out, each time.  Raise OutcomeUnknown, with those clOrdIDs, for an order that may have been carried out:
-        the caller looks it up.
+        gone out, each time; ``gate`` is asked at the last moment before each sending, and unless it returns '' its
+        words are why the request is not sent: ConnectionLost.  Raise OutcomeUnknown, with those clOrdIDs, for an order
+        that may have been carried out: the caller looks it up.
         """
         path = '/' + path.lstrip('/') + encoded(query)
         kind = retry.kind_of(verb, path)
@@ -78,6 +80,10 @@ class Client(object):
         for number in itertools.count(1):
             if not has_turn or number > 1:
                 self.take_turn(kind, route, label, halt)
+            fault = '' if gate is None else gate()
+            if fault:
+                self._give_back(route)
+                raise ConnectionLost('{} is not sent: {}'.format(label, fault))
             response = self._send(verb, path, route, text, timeout, written)
             attempt = Attempt(number, limit, resends, sent_before)
             step = retry.after(self._policy, kind, label, response, attempt, self.now())
@@ -170,6 +176,15 @@ class Client(object):
                 finally:
                     self._close()
         return response
+
+    def _give_back(self, route):
+        # type: (str) -> None
+        """Note that a request whose turn it was is not sent after all."""
+        with self._lock:
+            try:
+                self._open().heard(self.clock.monotonic(), route, 0, {})
+            finally:
+                self._close()
 
     def _set_skew(self, response):
         # type: (Any) -> None

@@ -61,6 +61,7 @@ class Sender(object):
     def __init__(self, client, report, ledger=None):
         # type: (Any, Callable[..., None], Any) -> None
         self.ledger = ledger   # type: Any
+        self.gate = None       # type: Optional[Callable[[Dict[str, Any]], str]]   # why an order may not go out now, or ''
         self._client = client
         self._report = report
         self._pool = SendPool()
@@ -203,13 +204,14 @@ class Sender(object):
         """Send one order and note what became of it; an interrupt passes through."""
         body = batch.bodies[place]
         names = names_of(body)
+        gate = None if self.gate is None else functools.partial(self.gate, body)
         began = self._client.now()
         try:
             outcome = self._client.request(batch.verb, 'order', None, body, batch.timeout, batch.max_retries, names,
                                            not self._unsure.isdisjoint(names), has_turn,
                                            batch.halt if has_turn else None,
-                                           functools.partial(self._written, batch, place) if has_turn else None
-                                           )   # type: Any
+                                           functools.partial(self._written, batch, place) if has_turn else None,
+                                           gate)   # type: Any
         except (MarketMakerError, ValueError, TypeError) as error:
             outcome = error
         self._finish(batch, place, outcome, began)
