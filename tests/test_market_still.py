@@ -117,3 +117,12 @@ def test_a_closed_contract_is_left_alone():
     exchange.set_state('XBT7D', 'Open')
     still.step(NOW + 2)
     assert exchange.touch('XBT7D') == (38861, 1000, 38989, 1000)
+
+
+@pytest.mark.parametrize('begun, expiry', [
+    (1777636799, '2026-05-08T12:00:00.000Z'),    # the second before Friday noon: that one is all but over
+    (1777633200, '2026-05-08T12:00:00.000Z'),    # an hour before it
+    (1777633199, '2026-05-01T12:00:00.000Z')])
+def test_a_weekly_future_in_its_last_hour_is_not_begun_any_more(begun, expiry):
+    assert Exchange(instruments.catalogue(symbols=['XBT7D']), begun, random.Random(1)).instruments[
+        'XBT7D'].row['expiry'] == expiry

@@ -238,6 +238,8 @@ def test_the_sample_run_end_to_end(tmp_path):
             exchange.set_mark('XBT7D', 390)           # a fee and what the mark takes make 200 satoshi
             exchange.open_account(SETTINGS['API_KEY'], SETTINGS['API_SECRET'], {'XBt': 344349965}, positions)
         testnet.call(prepare)
+        until(lambda: testnet.call(lambda: exchange.instruments['XBTUSD'].row['indicativeSettlePrice']) == 59996.62, 15,
+              'the index was not published')
         bot = Bot(tmp_path, testnet.url, SETTINGS)
         try:
             bot.start('XBT7D')

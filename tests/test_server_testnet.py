@@ -154,6 +154,13 @@ def recording(tmpdir):
     return [str(tmpdir.join('quotes.csv')), str(tmpdir.join('trades.csv'))]
 
 
+def test_the_first_client_finds_the_touch_of_the_book_in_the_instrument():
+    """Bid and ask of the row are refreshed by a timer; the first time is before anybody can ask."""
+    with running(market='still', symbols=('XBT7D',), bid=388.61, ask=389.89) as exchange:
+        row = exchange.call(lambda: dict(exchange.exchange.rows('instrument', symbol='XBT7D')[0]))
+    assert (row['bidPrice'], row['midPrice'], row['askPrice']) == (388.61, 389.25, 389.89)
+
+
 def test_a_replay_has_recorded_time_and_the_grid_of_its_day(recording):
     with running(market='replay', symbols=(), data=recording, speed=50.0) as replay:
         client = Client(replay)

@@ -128,6 +128,7 @@ class LocalExchange(object):
             self.market.start(self.exchange, self.exchange.now)
         except ValueError as error:
             raise SettingsError(str(error))
+        self.exchange.refresh_prices()   # the first client shall find the touch of the books in the instruments too
         self.exchange.drain()
         self._ticker = loop.create_task(self._tick())
 

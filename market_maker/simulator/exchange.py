@@ -194,8 +194,7 @@ class Exchange(object):
         self.liquidation.check()
 
     def _refresh_prices(self, due: float) -> None:
-        for tape in self.tapes.values():
-            tape.set_prices()
+        self.refresh_prices()
 
     def _tell_short_views(self, due: float) -> None:
         for tape in self.tapes.values():
@@ -530,6 +529,11 @@ class Exchange(object):
         tape.instrument.mark_pinned = price
         self.marker.publish(tape, self.now)
         self._after_marks()
+
+    def refresh_prices(self) -> None:
+        """Let bid, ask and impact prices of all instrument rows be those of the books now, ahead of their timer."""
+        for tape in self.tapes.values():
+            tape.set_prices()
 
     def set_funding(self, symbol: str, rate: Optional[float] = None, interval: Optional[float] = None) -> None:
         """Set the rate that is due next on a perpetual, or the seconds from one payment to the next."""

@@ -295,7 +295,7 @@ class Instrument(object):
 
     def begin(self, now: float) -> None:
         """Set the dates of the row as they stand at ``now``: hourly session, next funding, and the week of a weekly
-        future.
+        future, next week's in the last hour before one expires: nobody wants to begin with that.
         """
         row = self.row
         row['timestamp'] = iso(now)
@@ -307,7 +307,7 @@ class Instrument(object):
             self.funding_at = next_multiple(now, FUNDING_INTERVAL, FUNDING_OFFSET)
             row['fundingTimestamp'] = iso(self.funding_at)
             return
-        self.expires = next_multiple(now, WEEK, FRIDAY_NOON)
+        self.expires = next_multiple(now + HOUR, WEEK, FRIDAY_NOON)
         row['listing'] = row['front'] = iso(self.expires - WEEK)
         row['expiry'] = row['settle'] = row['listedSettle'] = iso(self.expires)
 
