@@ -7,6 +7,9 @@ VENV = .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
+# Most tests wait for sockets and processes; those of a file stay together and in their order.
+SIDE_BY_SIDE = -n 3 --dist loadfile
+
 .PHONY: help demo test test-quick test-soak test-suite test-oldest test-pythons lint docs bench bench-quick clean
 
 help:
@@ -42,10 +45,10 @@ test: lint test-suite test-oldest test-pythons
 	@echo 'All of it passed.'
 
 test-suite: $(VENV)/stamp-test
-	$(BIN)/python -m pytest --cov --cov-report=term --durations=15
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term --durations=15
 
 test-quick: $(VENV)/stamp-test
-	$(BIN)/python -m pytest -m 'not slow and not soak'
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m 'not slow and not soak'
 
 test-soak: $(VENV)/stamp-test
 	$(BIN)/python -m pytest -m soak --durations=0

@@ -44,6 +44,7 @@ SPEED = ['orjson; python_version >= "3.8"']
 TEST = [
     'pytest',
     'pytest-cov',
+    'pytest-xdist',
     'hypothesis',
     'ruff; python_version >= "3.9"',
     'mypy; python_version >= "3.9"',
