@@ -16,7 +16,7 @@ PACKAGE = os.path.join(ROOT, 'market_maker')
 FLOORS = {
     '_settings_base': 1, 'auth': 1, 'utils': 1,
     'settings': 2, 'contracts': 2,
-    'ws': 3, 'rest': 3, 'orders': 3, 'state': 3, 'local': 3,
+    'ws': 3, 'rest': 3, 'orders': 3, 'state': 3, 'local': 3, 'judge': 3,
     'bitmex': 4, 'simulator': 4,
     'exchange_interface': 5, 'guard': 5, 'server': 5,
     'market_maker': 6,
@@ -26,7 +26,7 @@ FLOORS = {
 }
 ONE_ROOM = {'settings_rules': 'settings'}  # the second file of a room that has no folder
 
-PURE = ('contracts.py', 'settings_rules.py', 'orders/', 'simulator/', 'auth/signing.py', 'rest/retry.py',
+PURE = ('contracts.py', 'settings_rules.py', 'orders/', 'simulator/', 'judge/', 'auth/signing.py', 'rest/retry.py',
         'rest/ratelimit.py', 'ws/tables.py', 'ws/views.py', 'ws/health.py')
 IMPURE_MODULES = {'socket', 'threading', 'os', 'io', 'logging', 'requests', 'websocket', 'asyncio', 'aiohttp',
                   'subprocess', 'sqlite3', 'select', 'signal', 'tempfile', 'multiprocessing', 'queue'}
@@ -152,10 +152,17 @@ def test_the_simulator_knows_nothing_of_the_bot(path):
         assert signing or room(name) in (None, 'simulator', 'contracts', 'utils'), name
 
 
-@pytest.mark.parametrize('path', [path for path in files() if not is_in(path, ('simulator/', 'server/', 'commands/'))])
+@pytest.mark.parametrize('path', [path for path in files() if path.startswith('judge/')])
+def test_the_judge_relies_on_nobody(path):
+    """An error of the bot's, or of the local exchange's, cannot hide in code that the judge shares with them."""
+    assert [name for name in imports(path) if room(name) not in (None, 'judge')] == []
+
+
+@pytest.mark.parametrize('path', [path for path in files()
+                                  if not is_in(path, ('simulator/', 'server/', 'judge/', 'commands/'))])
 def test_the_bot_knows_nothing_of_the_local_exchange(path):
     """It meets its exchange over the wire only; the commands know both."""
-    assert [name for name in imports(path) if room(name) in ('simulator', 'server')] == []
+    assert [name for name in imports(path) if room(name) in ('simulator', 'server', 'judge')] == []
 
 
 @pytest.mark.parametrize('path', [path for path in files() if not is_in(path, MAY_READ_SETTINGS)])

@@ -1,0 +1,151 @@
+"""(b) position and working quantity within what was allowed and wanted; (d) every fill booked once, to the satoshi."""
+from __future__ import absolute_import
+
+from typing import Any, Dict, List, Optional, Tuple  # noqa: F401
+
+from market_maker.judge import money
+from market_maker.judge.evidence import Evidence, Execution, OrderRow, in_words, is_own, start_of
+from market_maker.judge.walk import SIDES, Walk, most_wanted, quantity
+
+
+def overreach(evidence: Evidence) -> str:
+    """Return the first fill beyond the position's limits or the first growth beyond what was wanted; '' for none."""
+    walk, position = Walk(evidence), evidence.start_quantity
+    for event in evidence.events:
+        if isinstance(event, Execution) and _is_ours(event.row, evidence):
+            before, position = position, position + _signed(event.row)
+            fault = _beyond(evidence, before, position)
+            if fault and is_own(event.row, evidence):
+                maker = walk.makers.get(event.row['orderID']) or walk.requests.get(event.cause)
+                return '{} by a fill of {}'.format(fault, in_words(maker, start_of(evidence)))
+        before_row = walk.step(event)
+        if isinstance(event, OrderRow):
+            fault = _growth(evidence, walk, event, before_row, position)
+            if fault:
+                return fault
+    return ''
+
+
+def _beyond(evidence, before, after):
+    # type: (Evidence, int, int) -> str
+    rules = evidence.rules
+    if rules.highest is not None and after > max(rules.highest, before):
+        return 'position {} above its limit {}'.format(after, rules.highest)
+    if rules.lowest is not None and after < min(rules.lowest, before):
+        return 'position {} below its limit {}'.format(after, rules.lowest)
+    return ''
+
+
+def _growth(evidence, walk, event, before, position):
+    # type: (Evidence, Walk, OrderRow, Optional[Dict[str, Any]], int) -> str
+    """Return what is wrong with an order that a request made larger; '' where nothing is, or nothing grew."""
+    row, request = event.row, walk.requests.get(event.cause)
+    grown = (row.get('leavesQty') or 0) - ((before or {}).get('leavesQty') or 0)
+    if request is None or request.key != evidence.rules.key or grown <= 0:
+        return ''
+    if row.get('clOrdID') not in evidence.names or row.get('symbol') != evidence.contract.symbol:
+        return ''
+    side = row['side']
+    working = quantity(walk.working(side))
+    wanted = most_wanted(evidence, side, request.at, event.at)
+    where = in_words(request, start_of(evidence))
+    if wanted is None or working > wanted:
+        return '{} contracts work on the {} side, wanted were {}, after {}'.format(working, side, wanted or 0, where)
+    rules = evidence.rules
+    if side == 'Buy' and rules.highest is not None and position + working > rules.highest:
+        return 'position {} and bids of {} can exceed {}, after {}'.format(position, working, rules.highest, where)
+    if side == 'Sell' and rules.lowest is not None and position - working < rules.lowest:
+        return 'position {} and asks of {} can exceed {}, after {}'.format(position, working, rules.lowest, where)
+    return ''
+
+
+def miscount(evidence: Evidence) -> str:
+    """Return the first difference between the exchange's executions, its books, and what the bot has booked."""
+    account = money.Account(evidence.start_quantity, evidence.start_cost)
+    ours, funding = [], 0   # type: List[Dict[str, Any]], int
+    for event in evidence.events:
+        if not isinstance(event, Execution) or event.row.get('symbol') != evidence.contract.symbol:
+            continue
+        row = event.row
+        if row.get('execType') == 'Funding':
+            funding += row.get('execComm') or 0
+        if not _is_ours(row, evidence):
+            continue
+        fault = _booked(evidence, account, row)
+        if fault:
+            return fault
+        if is_own(row, evidence):
+            ours.append(row)
+    return (_books(evidence, account, funding) or _ledger(evidence, ours) or
+            _words(evidence, ours, account, funding))
+
+
+def _booked(evidence, account, row):
+    # type: (Evidence, money.Account, Dict[str, Any]) -> str
+    """Book an execution by the judge's own arithmetic; return where the exchange's row says something else."""
+    contract, size, price = evidence.contract, row['lastQty'], row['lastPx']
+    cost = money.cost(contract, row['side'], size, price)
+    fee = money.fee(contract, size, price, row['commission'])
+    account.trade(_signed(row), cost, fee)
+    if (row['execCost'], row['execComm']) != (cost, fee):
+        return 'execution {}: {} {} @ {} cost {} and {} in fees, by the exchange {} and {}'.format(
+            row['execID'], row['side'], size, price, cost, fee, row['execCost'], row['execComm'])
+    return ''
+
+
+def _books(evidence, account, funding):
+    # type: (Evidence, money.Account, int) -> str
+    """Return where the exchange's books differ from the sum of its executions."""
+    mine = account.quantity, account.result - funding
+    theirs = evidence.books.quantity, evidence.books.wallet_change
+    if mine != theirs:
+        return 'the executions add up to a position of {} and a result of {}, the books say {} and {}'.format(
+            *(mine + theirs))
+    return ''
+
+
+def _ledger(evidence, ours):
+    # type: (Evidence, List[Dict[str, Any]]) -> str
+    """Return the first execution of an own order that the bot has not booked exactly once as it was."""
+    if evidence.fills is None:
+        return ''
+    booked = {}   # type: Dict[str, Any]
+    for fill in evidence.fills:
+        if fill.execID in booked:
+            return 'fill {} was booked twice'.format(fill.execID)
+        booked[fill.execID] = fill
+    for row in ours:
+        fill = booked.pop(row['execID'], None)
+        true = (row['side'], row['lastQty'], row['lastPx'], row['execComm'])
+        if fill is None:
+            return 'fill {} ({} {} @ {} of {}) was never booked'.format(row['execID'], row['side'], row['lastQty'],
+                                                                         row['lastPx'], row.get('clOrdID'))
+        if tuple(fill[1:]) != true:
+            return 'fill {} is booked as {}, and was {}'.format(row['execID'], tuple(fill[1:]), true)
+    for name in booked:
+        return 'fill {} was booked and never happened'.format(name)
+    return ''
+
+
+def _words(evidence, ours, account, funding):
+    # type: (Evidence, List[Dict[str, Any]], money.Account, int) -> str
+    """Return where the bot's closing words differ."""
+    said = evidence.summary
+    if said is None:
+        return ''
+    bought, sold = [sum(row['lastQty'] for row in ours if row['side'] == side) for side in SIDES]
+    true = (len(ours), bought, sold, account.quantity, account.result - funding)
+    if tuple(said) != true:
+        return ('the bot sums up {} fills, {} bought, {} sold, position {}, result {}; true are {}, {}, {}, {}, {}'
+                .format(*(tuple(said) + true)))
+    return ''
+
+
+def _is_ours(row, evidence):
+    # type: (Dict[str, Any], Evidence) -> bool
+    return row.get('execType') == 'Trade' and row.get('symbol') == evidence.contract.symbol
+
+
+def _signed(row):
+    # type: (Dict[str, Any]) -> int
+    return row['lastQty'] if row['side'] == 'Buy' else -row['lastQty']  # type: ignore[no-any-return]
