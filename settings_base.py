@@ -118,6 +118,10 @@ HEARTBEAT = 5
 # How old the market data may be before it is no longer believed (seconds).
 STALE_AFTER = 15
 
+# How long the live tables may take to show what the exchange has answered to a command (seconds); after that they are
+# no longer believed.
+ECHO_TIMEOUT = 15
+
 ########################################################################################################################
 # Diary
 ########################################################################################################################

@@ -136,6 +136,11 @@ class Connector(object):
     def cancel(self, ids):
         return []
 
+    ledger = None
+
+    def remember(self):
+        pass
+
     def look_up(self, names, ids=()):
         return []
 

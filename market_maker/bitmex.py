@@ -30,11 +30,12 @@ from urllib.parse import urlsplit
 from future.utils import iteritems
 
 from market_maker import local
-from market_maker.rest import retry
+from market_maker.rest import ratelimit, retry
 from market_maker.rest.client import Client
 from market_maker.rest.names import checked_prefix, new_name
 from market_maker.rest.sender import PAGE, Sender, describe
 from market_maker.rest.transport import Transport
+from market_maker.state.budget import Budget
 from market_maker.state.folder import StateFolder
 from market_maker.state.ledger import Ledger
 from market_maker.utils.errors import (AuthenticationError, ConnectionLost, MarketMakerError, OrderRejected,
@@ -150,13 +151,23 @@ class BitMEX(object):
             if self._sender.ledger is not None:
                 self._sender.ledger.close()
             self._sender.ledger = ledger
+            self._client.share(self._budget(folder.file('budget')))
             self.state = folder
         return self.state
+
+    def _budget(self, path):
+        # type: (Optional[str]) -> Optional[Budget]
+        try:
+            return None if path is None else Budget(path, ratelimit.NUMBERS, self._client.clock.monotonic, report)
+        except OSError as error:
+            report(logging.WARNING, 'The request budget cannot be shared with other bots (%s).', error)
+            return None
 
     def exit(self) -> None:
         """Close the live tables, the ledger and every connection; may be called twice."""
         self.ws.exit()
         self._sender.close()
+        self._client.share(None)
         close = getattr(self._transport, 'close', None)
         if close is not None:
             close()

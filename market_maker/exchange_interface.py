@@ -2,9 +2,9 @@
 
 Reads come from memory and return at once.  What it sends it also remembers (``orders/commands.py``), so that
 ``get_orders`` is right before the tables have echoed an order, and it touches only orders of our own: those whose
-clOrdID is the prefix and the 22 characters that we generate, and those that this process sent under a name of the
-strategy's.  In a dry run it reads everything and sends nothing. It decides nothing about quoting and never ends the
-process.
+clOrdID is the prefix and the 22 characters that we generate, and those that the ledger names, for we sent them under a
+name of the strategy's.  In a dry run it reads everything and sends nothing.  It decides nothing about quoting and never
+ends the process.
 """
 from __future__ import absolute_import
 
@@ -61,6 +61,9 @@ class ExchangeInterface(object):
         self.dry_run = dry_run
         self.symbol = command_line().symbol or settings.SYMBOL
         self.bitmex = self._connect()
+        if not dry_run:
+            self.bitmex.remember()
+            self.bitmex.gate = self._why_not
         self.results = Results()
         self._commands = commands.Commands()
         self._own_names = {}      # type: Dict[Any, bool]   # clOrdID -> whether we generate such names
@@ -71,6 +74,7 @@ class ExchangeInterface(object):
         self._known_orders = None   # type: Any   # (version, what _orders returned for it)
         self._counted = None     # type: Any   # (fills, funding) of the account when the results were counted last
         self.is_closing = False  # nothing is placed any more
+        self._missed_echo = ''   # what look_for_echo said last
         self._is_stale = False   # an amend was refused for an order that rests no more: the ladder wants another look
         self.results.wallet_before = self._funds().get('walletBalance')
 
@@ -97,13 +101,22 @@ class ExchangeInterface(object):
         """Return a new dict with the prices last, buy, sell and mid, each on the tick."""
         return self.bitmex.ticker_data(symbol or self.symbol)
 
+    def _why_not(self, order):
+        # type: (Dict[str, Any]) -> str
+        """Return why an order may not go out at this moment, or ''; what can only close a position at once may."""
+        if order.get('price') is None and risk.only_reduces(order):
+            return ''
+        if self.is_closing:
+            return 'the bot is shutting down'
+        return self.why_closed()
+
     def is_open(self) -> bool:
         """Tell whether the live tables are connected and can be trusted."""
-        return self.bitmex.ws.ready() and self.bitmex.ws.reason() is None
+        return self.bitmex.ws.ready() and not self.look_for_echo() and not self.why_closed()
 
     def why_closed(self) -> str:
         """Return why the live tables cannot be trusted, in words for a log line; '' when they can."""
-        return self.bitmex.ws.reason() or ''
+        return self.bitmex.ws.reason() or self._missed_echo
 
     def wait_until_open(self, seconds: float) -> bool:
         """Wait until the live tables have fresh images of everything, ``seconds`` at most; return whether they have."""
@@ -208,7 +221,12 @@ class ExchangeInterface(object):
             if len(self._own_names) >= REMEMBERED:
                 self._own_names.clear()   # it only saves time
             self._own_names[name] = known
-        return known or name in self._given_names
+        return known or name in self._given_names or self._is_in_ledger(name)
+
+    def _is_in_ledger(self, name):
+        # type: (Any) -> bool
+        ledger = self.bitmex.ledger
+        return ledger is not None and ledger.owns(name)
 
     def create_orders(self, orders: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
         """Place orders and return the rows that came back; in a dry run return the list unsent.
@@ -346,25 +364,37 @@ class ExchangeInterface(object):
             return sum(len(names) for _, names in wanted), str(error)
         return 0, ''
 
-    def reconcile(self) -> None:
-        """Look up what the tables leave open: creates whose answer was lost, and answers that found no echo."""
-        if self._commands.is_settled():
-            return
+    def resolve(self) -> None:
+        """Look for the commands of unknown fate whose next look is due, and note what became of them.
+
+        Raise ConnectionLost or APIError when the exchange cannot be asked.
+        """
         now = time.monotonic()
-        names, ids = self._commands.to_look_up(self._shown(), now)
-        if not names and not ids:
-            return
-        found = self.bitmex.look_up(names, ids)
-        for row in found:
-            self._commands.answered(row, now)
-        known = {row.get('clOrdID') for row in found}
-        for name in names:
-            if name not in known:
-                self._commands.absent(name, now)
-        known = {row.get('orderID') for row in found}
-        for order_id in ids:
-            if order_id not in known:
-                self._commands.gone(order_id, now)
+        for record, row in self.bitmex.resolve_due():
+            if row is not None:
+                self._note([row])
+            elif record.kind == commands.CREATE:
+                self._commands.refused(record.clOrdID)
+            elif record.orderID:
+                self._commands.undoubt(record.orderID)
+        lost = self._commands.lost_names()
+        unsettled = set(self.bitmex.unsettled()) if lost else ()
+        settled = [name for name in lost if name not in unsettled]   # a stop cut off whoever would have told us
+        found = {row.get('clOrdID'): row for row in (self.bitmex.look_up(settled) if settled else ())}
+        for name in settled:
+            if name in found:
+                self._commands.answered(found[name], now)
+            else:
+                self._commands.refused(name)
+
+    def look_for_echo(self) -> str:
+        """Return why the order table cannot be trusted: an answer that it has not shown for ECHO_TIMEOUT; else ''."""
+        overdue = self._commands.overdue(self._shown(), self.bitmex.ws.finished_order, time.monotonic(),
+                                         settings.ECHO_TIMEOUT)
+        self._missed_echo = '' if not overdue else (
+            'the live table does not show for {:g} s what became of {} ({} in all)'.format(
+                settings.ECHO_TIMEOUT, self.describe(overdue[0]).strip(), len(overdue)))
+        return self._missed_echo
 
     def reserve(self, order: Dict[str, Any]) -> 'Reserved':
         """Note that an order is about to be created, and return what to hand to ``create_orders`` (or ``release``).
@@ -458,7 +488,7 @@ class ExchangeInterface(object):
         """Note that the exchange works an order no more, although the tables show it: perhaps it has filled."""
         for row in self.get_orders():
             if row['orderID'] == order_id:
-                self._fills.presume_filled(row, time.monotonic() + commands.ECHO_TIMEOUT)
+                self._fills.presume_filled(row, time.monotonic() + settings.ECHO_TIMEOUT)
                 self._commands.gone(row['orderID'], time.monotonic())
 
     def _resting(self, **patience):

@@ -280,7 +280,6 @@ class OrderManager(object):
     def _mm_pass(self):
         # type: () -> None
         """Look, report and place; again at once when an amend came too late, for the ladder then has a hole."""
-        self.exchange.reconcile()
         self.exchange.tally()
         self.sanity_check()
         if not self._mm_is_quiet:

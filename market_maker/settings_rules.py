@@ -183,6 +183,7 @@ RULES = {
     'CONNECT_TIMEOUT': _SOME_SECONDS,
     'HEARTBEAT': _SOME_SECONDS,
     'STALE_AFTER': _SOME_SECONDS,
+    'ECHO_TIMEOUT': _SOME_SECONDS,
     'LOG_LEVEL': Rule(_is_level, 'a level of logging, such as logging.INFO', False),
     'LOG_FILE': Rule(lambda value: value is None or _is_text(value), 'a path or None', False),
     'ORDERID_PREFIX': Rule(lambda value: _is_text(value) and 0 < len(value) <= constants.ORDERID_PREFIX_LIMIT,

@@ -1,5 +1,6 @@
 """What every test gets: a world without the developer's command line, keys and settings, and an end when it hangs."""
 import faulthandler
+import itertools
 import os
 import sys
 
@@ -10,6 +11,7 @@ from market_maker.utils.clock import ManualClock
 DEADLINE = 180  # seconds for one test; then every thread's stack is printed and the run ends
 SOAK_DEADLINE = 5400  # the same for one that is meant to run for minutes
 
+_numbers = itertools.count(1)
 _state = {}  # 'stderr': the real one, for pytest replaces it while a test runs
 
 
@@ -29,10 +31,18 @@ def pytest_runtest_protocol(item):
         faulthandler.cancel_dump_traceback_later()
 
 
+@pytest.fixture(scope='session')
+def state_root(tmp_path_factory):
+    """The folder of all state folders: none is made in the home of whoever runs the tests."""
+    return str(tmp_path_factory.mktemp('state'))
+
+
 @pytest.fixture(autouse=True)
-def own_world(monkeypatch):
-    """Give each test an empty command line, no keys in the environment, and settings that nobody touched before."""
+def own_world(monkeypatch, state_root):
+    """Give each test an empty command line, no keys in the environment, a state folder of its own, and settings that
+    nobody touched before."""
     monkeypatch.setattr(sys, 'argv', ['pytest'])
+    monkeypatch.setenv('XDG_STATE_HOME', os.path.join(state_root, str(next(_numbers))))
     for name in ('BITMEX_API_KEY', 'BITMEX_API_SECRET', 'BITMEX_BASE_URL'):
         monkeypatch.delenv(name, raising=False)
     yield

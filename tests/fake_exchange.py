@@ -72,6 +72,7 @@ class FakeBitMEX(object):
                              'unrealisedPnl': 0, 'timestamp': ''}
         self.margin = dict(MARGIN)
         self.exits = 0
+        self.ledger = self.state = self.gate = None
         self._numbers = itertools.count(1)
         self._clock = itertools.count(1)
 
@@ -106,6 +107,15 @@ class FakeBitMEX(object):
                                        or row['clOrdID'] in postdict.get('clOrdID', ())])
         self.requests.append(('GET', path))
         return [dict(row) for row in self.rows.values() if row['leavesQty']]
+
+    def remember(self):
+        """Nothing is kept."""
+
+    def resolve_due(self):
+        return []
+
+    def unsettled(self):
+        return []
 
     # Commands
 

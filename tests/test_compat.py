@@ -13,7 +13,6 @@ import pytest
 from fake_exchange import FakeBitMEX, make
 from market_maker import exchange_interface, market_maker
 from market_maker.market_maker import OrderManager, settings
-from market_maker.orders import commands
 from market_maker.utils import errors
 from old_strategies import SCRIPTS
 
@@ -285,8 +284,7 @@ def test_a_bare_except_around_converging_may_try_again_after_a_refused_key(monke
         pytest.fail('the refusal was swallowed')
     except SystemExit:
         pass
-    monkeypatch.setattr(commands, 'UNKNOWN_FOR', 0.0)
-    manager.exchange.reconcile()
+    manager.exchange.resolve()
     manager.converge_orders(wanted, [])
 
     assert bitmex.resting() == [(49000.0, 'Buy', 100)]

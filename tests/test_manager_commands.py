@@ -1,7 +1,7 @@
 """What is known of our orders before the tables show it, and of the position before it is updated."""
 import pytest
 
-from market_maker.orders.commands import ECHO_TIMEOUT, MEMORY, UNKNOWN_FOR, Commands, FillWatch
+from market_maker.orders.commands import MEMORY, Commands, FillWatch
 
 
 def row(name, at, leaves=100, cum=0, price=50.0, side='Buy', **more):
@@ -82,14 +82,52 @@ def test_an_order_that_is_finished_in_the_tables_is_finished():
     assert commands.is_settled()
 
 
-def test_an_answer_is_not_believed_for_ever():
-    commands = Commands()
-    commands.answered(row('a', 9, price=60.0), 0.0)
-    commands.answered(row('b', 9), 0.0)
-    late = ECHO_TIMEOUT + 1
+def overdue(commands, rows, now, finished=nothing):
+    return [each['orderID'] for each in commands.overdue(rows, finished, now, 15.0)]
 
-    assert commands.to_look_up([row('a', 1)], late) == ([], ['b'])
-    assert ('a', 50.0, 100) in shown(commands, [row('a', 1)], now=late)
+
+@pytest.mark.parametrize('answer, rows, is_missed', [
+    (row('a', 9), [], True),                                       # a create that does not show
+    (row('a', 9), [row('a', 9)], False),
+    (row('a', 9, price=60.0), [row('a', 1)], True),                # an amend
+    (row('a', 9, price=60.0), [row('a', 9, price=60.0)], False),
+    (row('a', 9, price=60.0), [row('a', 10)], False),              # ... that something newer came upon
+    (row('a', 9, leaves=0, ordStatus='Canceled'), [row('a', 1)], True),   # a cancel
+    (row('a', 9, leaves=0, ordStatus='Canceled'), [], False)])
+def test_an_answer_that_the_tables_do_not_mirror_in_time_is_overdue(answer, rows, is_missed):
+    commands = Commands()
+    commands.answered(answer, 0.0)
+
+    assert overdue(commands, rows, 15.0) == []
+    assert overdue(commands, rows, 15.1) == (['a'] if is_missed else [])
+
+
+def test_an_order_that_the_tables_saw_the_end_of_is_not_overdue():
+    commands = Commands()
+    commands.answered(row('a', 9), 0.0)
+
+    assert overdue(commands, [], 16.0, finished=lambda order_id: row('a', 10, leaves=0)) == []
+
+
+def test_a_doubtful_amend_is_not_overdue_and_can_be_taken_back():
+    commands = Commands()
+    commands.doubt(row('a', 1), {'price': 60.0}, 0.0)
+    assert overdue(commands, [row('a', 1)], 16.0) == []
+    assert shown(commands, [row('a', 1)]) == [('a', 60.0, 100)]
+
+    commands.undoubt('a')
+
+    assert shown(commands, [row('a', 1)]) == [('a', 50.0, 100)]
+
+
+def test_images_know_what_was_answered_before_they_were_asked_for():
+    commands = Commands()
+    commands.answered(row('a', 9), 1.0)
+    commands.answered(row('b', 9), 3.0)
+
+    commands.imaged(2.0)
+
+    assert shown(commands, []) == [('b', 50.0, 100)]
 
 
 def test_a_create_holds_its_place_from_its_reservation_to_its_answer():
@@ -133,10 +171,10 @@ def test_a_lost_create_is_looked_up_until_it_is_found_or_certainly_absent():
     commands.sent('name-a', 0.0)
     commands.lost('name-a')
 
-    assert commands.to_look_up([], 1.0) == (['name-a'], [])
-    commands.absent('name-a', UNKNOWN_FOR - 1)
+    assert commands.lost_names() == ['name-a']
+    commands.absent('name-a', 59.0, 60.0)
     assert commands.in_flight()
-    commands.absent('name-a', UNKNOWN_FOR + 1)
+    commands.absent('name-a', 61.0, 60.0)
     assert not commands.in_flight()
 
 

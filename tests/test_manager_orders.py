@@ -210,6 +210,7 @@ def test_a_create_of_unknown_fate_is_not_sent_again_but_looked_up(monkeypatch):
     assert bitmex.sent('POST') == 1
     assert manager.exchange.get_orders() == []
 
+    manager.exchange.resolve()
     manager._mm_pass()
     assert len(manager.exchange.get_orders()) == 1
     assert bitmex.sent('POST') == 1

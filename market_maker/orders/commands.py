@@ -10,9 +10,8 @@ from __future__ import absolute_import
 from collections import namedtuple
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple  # noqa: F401
 
-ECHO_TIMEOUT = 15.0   # seconds for which an answer is believed against the tables; without echo it is then looked up
+CREATE = 'create'     # as in state/ledger.py
 MEMORY = 60.0         # seconds for which a closed order is remembered, so that no late row brings it back
-UNKNOWN_FOR = 60.0    # seconds for which a create of unknown fate may still turn up
 
 Answer = namedtuple('Answer', 'row at')
 Answer.__doc__ = """An order row that a command was answered with, and when it came."""
@@ -77,7 +76,7 @@ class Commands(object):
 
     def lost(self, clOrdID):
         # type: (str) -> None
-        """Note that nobody knows whether a create rests: it keeps its place until found, or UNKNOWN_FOR is over."""
+        """Note that nobody knows whether a create rests: it keeps its place until it is found or certainly absent."""
         flight = self._flights.get(clOrdID)
         if flight is not None:
             self._flights[clOrdID] = flight._replace(unknown=True)
@@ -111,7 +110,7 @@ class Commands(object):
             answer = waiting.pop(row['orderID'], None)
             if answer is None:
                 shown.append(row)
-            elif _has_caught_up(row, answer.row) or now - answer.at > ECHO_TIMEOUT:
+            elif _has_caught_up(row, answer.row):
                 self._forget(row['orderID'], answer)
                 shown.append(row)
             elif is_open(answer.row):
@@ -136,19 +135,45 @@ class Commands(object):
         """Return the clOrdIDs of the creates that were sent and have no answer."""
         return [name for name, flight in list(self._flights.items()) if flight.at is not None]
 
-    def to_look_up(self, rows, now):
-        # type: (Iterable[Dict[str, Any]], float) -> Tuple[List[str], List[str]]
-        """Return (clOrdIDs, orderIDs) to ask for: creates whose answer was lost, answers that found no echo."""
-        echoed = {row['orderID'] for row in rows}
-        names = [name for name, flight in list(self._flights.items()) if flight.unknown]
-        overdue = [order_id for order_id, answer in list(self._answers.items())
-                   if is_open(answer.row) and now - answer.at > ECHO_TIMEOUT and order_id not in echoed]
-        return names, overdue
+    def lost_names(self):
+        # type: () -> List[str]
+        """Return the clOrdIDs of the creates whose answer was lost."""
+        return [name for name, flight in list(self._flights.items()) if flight.unknown]
 
-    def absent(self, clOrdID, now, patience=None):
-        # type: (str, float, Optional[float]) -> None
+    def overdue(self, rows, finished, now, patience):
+        # type: (Iterable[Dict[str, Any]], Callable[[str], Optional[Dict[str, Any]]], float, float) -> List[Any]
+        """Return the answers, as rows, that the tables have not mirrored for more than ``patience`` seconds.
+
+        ``rows`` are the open orders of the tables, ``finished`` returns the last state of one that left them.
+        """
+        old = {order_id: answer for order_id, answer in list(self._answers.items())
+               if now - answer.at > patience and not answer.row.get('timestamp', '').endswith(LATER)}
+        if not old:
+            return []
+        shown = {row['orderID']: row for row in rows if row['orderID'] in old}
+        return [answer.row for order_id, answer in sorted(old.items())
+                if not _is_mirrored(shown.get(order_id), answer.row, finished)]
+
+    def imaged(self, asked_at):
+        # type: (float) -> None
+        """Note that the tables were filled anew by images that were asked for at that moment: they know the outcome of
+        whatever was answered before."""
+        self.changes += 1
+        for order_id, answer in list(self._answers.items()):
+            if answer.at < asked_at:
+                self._forget(order_id, answer)
+
+    def undoubt(self, order_id):
+        # type: (str) -> None
+        """Note that an amend of unknown fate was certainly not carried out."""
+        self.changes += 1
+        answer = self._answers.get(order_id)
+        if answer is not None and answer.row.get('timestamp', '').endswith(LATER):
+            self._forget(order_id, answer)
+
+    def absent(self, clOrdID, now, patience):
+        # type: (str, float, float) -> None
         """Note that the exchange does not know a create; ``patience`` seconds after it was sent that is final."""
-        patience = UNKNOWN_FOR if patience is None else patience
         flight = self._flights.get(clOrdID)
         if flight is not None and flight.at is not None and now - flight.at > patience:
             self._flights.pop(clOrdID, None)
@@ -243,6 +268,14 @@ def is_open(row):
     # type: (Dict[str, Any]) -> bool
     """Tell whether something of the order still works."""
     return row.get('leavesQty') != 0 and row.get('ordStatus') not in ('Canceled', 'Filled', 'Rejected', 'Expired')
+
+
+def _is_mirrored(row, answer, finished):
+    # type: (Optional[Dict[str, Any]], Dict[str, Any], Callable[[str], Any]) -> bool
+    """Tell whether the tables show what an answer said; ``row`` is the open order there, or None."""
+    if row is None:
+        return not is_open(answer) or finished(answer['orderID']) is not None
+    return is_open(answer) and _has_caught_up(row, answer)
 
 
 def _has_caught_up(row, answer):

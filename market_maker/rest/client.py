@@ -100,6 +100,13 @@ class Client(object):
             self._report(logging.WARNING, '%s; again in %.1f s', step.reason, step.seconds)
             self.wait(step.seconds, step.error, halt)
 
+    def share(self, budget: Any) -> None:
+        """Share our limits with other bots through this state.budget.Budget from now on (None: with nobody)."""
+        with self._lock:
+            before, self.budget = self.budget, budget
+            if before is not None and before is not budget:
+                before.leave()
+
     def now(self) -> float:
         """Return the exchange's time in Unix seconds, as well as we know it."""
         return self.clock.time() + self.skew

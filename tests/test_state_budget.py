@@ -1,0 +1,183 @@
+"""One request budget for several bots: what they see of each other, and what a killed or stuck one leaves behind."""
+import logging
+import os
+import subprocess
+import sys
+
+import pytest
+
+from market_maker.rest import ratelimit, retry
+from market_maker.rest.client import Client
+from market_maker.rest.ratelimit import NUMBERS, RateLimiter
+from market_maker.rest.transport import Response
+from market_maker.state import budget as room
+from market_maker.state.budget import Budget
+from market_maker.state.lock import lock_file
+from market_maker.utils.clock import ManualClock
+
+CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return str(tmp_path / 'budget')
+
+
+class Answers(object):
+    """A transport whose exchange allows so many requests a minute, whoever they come from."""
+
+    def __init__(self, clock, limit=20):
+        self.clock, self.limit, self.sent = clock, limit, []
+
+    def send(self, request):
+        self.sent.append(self.clock.monotonic())
+        left = self.limit - len(self.sent)
+        assert left >= 0, 'beyond the limit'
+        return Response(200, {'x-ratelimit-limit': str(self.limit), 'x-ratelimit-remaining': str(left)}, '[]')
+
+
+def client(transport, clock, path):
+    one = Client(transport, clock=clock)
+    one.share(Budget(path, NUMBERS, clock.monotonic))
+    return one
+
+
+def test_two_bots_draw_from_one_budget(path, clock):
+    """Together they send no more than one may; the limit that one has learnt holds for the other at once."""
+    exchange = Answers(clock)
+    clock.advance(1000)
+    bots = [client(exchange, clock, path) for _ in range(2)]
+
+    for number in range(18):    # a tenth is kept for cancels
+        bots[number % 2].request('GET', 'order')
+
+    assert clock.monotonic() == 1000   # so far nobody had to wait
+    exchange.limit += 100
+    bots[0].request('GET', 'order')
+    assert clock.monotonic() > 1000
+
+
+def test_what_the_other_has_under_way_counts(path, clock):
+    clock.advance(1000)
+    one, other = Budget(path, NUMBERS, clock.monotonic), Budget(path, NUMBERS, clock.monotonic)
+    limiter = RateLimiter()
+    one.open(NUMBERS)
+    one.close(limiter.numbers(), (2, 1))
+
+    assert other.open(NUMBERS)[1] == (2, 1)
+    other.close(limiter.numbers(), (0, 0))
+    assert one.open(NUMBERS)[1] == (0, 0)
+    one.close(limiter.numbers(), (2, 1))
+    clock.advance(room.FORGET + 1)   # it was killed
+    assert other.open(NUMBERS)[1] == (0, 0)
+    other.close(limiter.numbers(), (0, 0))
+
+
+def test_a_pause_that_one_was_told_to_make_is_everybodys(path, clock):
+    clock.advance(1000)
+    one, other = [client(Answers(clock), clock, path) for _ in range(2)]
+    one._hold(30, True)
+
+    other._open()
+    assert other._limiter.wait(clock.monotonic(), retry.CANCEL, '/order') == pytest.approx(30)
+    other._close()
+
+
+@pytest.mark.parametrize('spoil', [lambda file: file.truncate(10), lambda file: file.write(b'x' * 40),
+                                   lambda file: file.truncate(0)])
+def test_a_file_that_makes_no_sense_is_begun_anew(path, clock, spoil):
+    one = Budget(path, NUMBERS, clock.monotonic)
+    one.open(NUMBERS)
+    one.close(RateLimiter().numbers(), (1, 1))
+    with open(path, 'r+b') as file:
+        spoil(file)
+
+    assert one.open(NUMBERS) is None
+    one.close(RateLimiter().numbers(), (0, 0))
+    assert one.open(NUMBERS) is not None
+    one.close(RateLimiter().numbers(), (0, 0))
+
+
+def test_a_budget_from_before_the_machine_was_started_is_forgotten(path):
+    late, early = ManualClock(5000), ManualClock(10)
+    before = Budget(path, NUMBERS, late.monotonic)
+    limiter = RateLimiter()
+    limiter.hold(5000, 60, True)
+    before.open(NUMBERS)
+    before.close(limiter.numbers(), (0, 0))
+
+    assert Budget(path, NUMBERS, early.monotonic).open(NUMBERS) is None
+
+
+def test_a_bot_that_was_stopped_in_the_middle_is_not_waited_for(path, clock):
+    """SIGSTOP, a debugger: the others go by their own count, and say so once."""
+    said = []
+    one = Budget(path, NUMBERS, clock.monotonic, lambda level, text, *args: said.append((level, text % args)))
+    with open(path, 'r+b') as held:
+        assert lock_file(held)
+        for _ in range(3):
+            assert one.open(NUMBERS) is None
+            one.close(RateLimiter().numbers(), (0, 0))
+
+    assert len(said) == 1 and said[0][0] == logging.WARNING and 'does not move' in said[0][1]
+    assert one.open(NUMBERS) is None   # nobody has written anything
+    one.close(RateLimiter().numbers(), (0, 0))
+    assert one.open(NUMBERS) is not None
+
+
+def test_a_signals_handler_on_top_leaves_it_locked(path, clock):
+    one = Budget(path, NUMBERS, clock.monotonic)
+    one.open(NUMBERS)
+    one.open(NUMBERS)
+    one.close(RateLimiter().numbers(), (0, 0))
+
+    with open(path, 'r+b') as other:
+        assert not lock_file(other)
+        one.close(RateLimiter().numbers(), (0, 0))
+        assert lock_file(other)
+
+
+def test_a_bot_that_leaves_gives_its_place_back(path, clock):
+    one, other = Budget(path, NUMBERS, clock.monotonic), Budget(path, NUMBERS, clock.monotonic)
+    for _ in range(2):
+        one.open(NUMBERS)
+        one.close(RateLimiter().numbers(), (3, 3))
+
+    one.leave()
+    one.leave()
+
+    assert one.open(NUMBERS) is None
+    one.close(RateLimiter().numbers(), (3, 3))
+    assert other.open(NUMBERS)[1] == (0, 0)
+
+
+PROGRAM = '''
+import sys, time
+from market_maker.rest.client import Client
+from market_maker.rest.ratelimit import NUMBERS
+from market_maker.rest.transport import Response
+from market_maker.state.budget import Budget
+
+class Echo(object):
+    def send(self, request):
+        print(time.monotonic())
+        return Response(200, {'x-ratelimit-remaining-1s': '5'}, '{}')
+
+client = Client(Echo())
+client.share(Budget(sys.argv[1], NUMBERS))
+for _ in range(int(sys.argv[2])):
+    client.request('PUT', 'order', body={'orderID': 'a', 'price': 1})
+'''
+
+
+def test_processes_together_keep_to_ten_a_second(path):
+    """Three processes, eight amends each: no second, whenever it begins, sees more than ten."""
+    environment = dict(os.environ, PYTHONPATH=CHECKOUT)
+    bots = [subprocess.Popen([sys.executable, '-c', PROGRAM, path, '8'], env=environment, stdout=subprocess.PIPE,
+                             universal_newlines=True) for _ in range(3)]
+    moments = sorted(float(line) for bot in bots for line in bot.communicate(timeout=60)[0].split())
+
+    assert len(moments) == 24 and [bot.returncode for bot in bots] == [0, 0, 0]
+    second = ratelimit.SECOND - 0.02
+    most = max(sum(1 for other in moments if 0 <= other - moment < second) for moment in moments)
+    assert most <= ratelimit.SECOND_LIMIT
