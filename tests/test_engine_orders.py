@@ -575,6 +575,25 @@ def test_day_orders_end_at_midnight(exchange, account):
     assert [one.time_in_force for one in account.orders.values()] == ['GoodTillCancel']
 
 
+def test_the_dead_mans_switch_counts_from_its_last_arming(exchange, account):
+    """Armed again it waits anew, longer or shorter; however often it is armed, the exchange has one thing to do."""
+    due = len(exchange._agenda)
+    exchange.place(account, order('Buy', 100, 49000))
+    for second in range(50):
+        exchange.advance(NOW + second)
+        exchange.cancel_all_after(account, 10 ** 11)
+    for timeout in (3000, 20000, 5000):
+        exchange.cancel_all_after(account, timeout)
+    assert len(exchange._agenda) <= due + 2
+
+    exchange.advance(NOW + 49 + 4.9)
+    assert account.orders
+    exchange.advance(NOW + 49 + 5)
+    assert not account.orders and account.cancel_at is None
+    for timeout in (10 ** 11 + 1, 1e300, -1, 'nan'):
+        assert refusal(exchange.cancel_all_after, account, timeout) == 'timeout is invalid'
+
+
 def test_the_market_never_crosses_and_checks_its_grid():
     """rest() refuses what would match; sizes off the lot are a mistake of the caller."""
     exchange = an_exchange()

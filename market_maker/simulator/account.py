@@ -156,6 +156,7 @@ class Account(object):
         self.transactions = deque(maxlen=TRANSACTIONS_KEPT)  # type: Deque[Dict[str, Any]]
         self.links = {}                # type: Dict[str, List[Any]]  # clOrdLinkID -> orders of a contingency
         self.cancel_at = None          # type: Optional[float]  # Unix seconds of the armed cancelAllAfter
+        self.switch_at = None          # type: Optional[float]  # when the exchange looks at it next
         self.restricted = False
 
     def __repr__(self) -> str:

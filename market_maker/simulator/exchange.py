@@ -42,6 +42,7 @@ INDEX_DECIMALS = 2
 MARK_INTERVAL = 1.0    # seconds between two published marks
 PRICE_INTERVAL = 0.5   # seconds between two refreshes of bid and ask in the instrument row
 SHORT_INTERVAL = 0.1   # seconds between two messages of the short book views
+LONGEST_SWITCH = 10 ** 11  # milliseconds of a cancelAllAfter, three years
 ROWS_KEPT = 2000       # of index prints, funding, insurance and settlement rows each
 
 
@@ -364,13 +365,15 @@ class Exchange(object):
         time is up.
         """
         timeout = real(timeout_ms, 'timeout is invalid')
-        if timeout < 0:
+        if not 0 <= timeout <= LONGEST_SWITCH:
             raise Refusal(400, 'timeout is invalid')
         if not timeout:
             account.cancel_at = None
             return {'now': self.stamp(), 'cancelTime': 0}
         when = account.cancel_at = self.now + timeout / 1000.0
-        self.at(when, lambda due: self._switch(account, due))
+        # One look at the clock at a time is enough, however often the switch is armed again.
+        if account.switch_at is None or when < account.switch_at:
+            self._watch_switch(account, when)
         return {'now': self.stamp(), 'cancelTime': iso(when)}
 
     def close_position(self, account: Account, fields: Dict[str, Any]) -> Dict[str, Any]:
@@ -401,8 +404,20 @@ class Exchange(object):
         self.settle()
         return filled(position.row)
 
+    def _watch_switch(self, account: Account, when: float) -> None:
+        account.switch_at = when
+        self.at(when, lambda due: self._switch(account, due))
+
     def _switch(self, account: Account, due: float) -> None:
-        if account.cancel_at == due:
+        """Cancel the orders of an account if its time is up, else look again when it will be."""
+        if account.switch_at == due:
+            account.switch_at = None
+        if account.cancel_at is None:
+            return
+        if account.cancel_at > due:
+            if account.switch_at is None:
+                self._watch_switch(account, account.cancel_at)
+        else:
             account.cancel_at = None
             self.desk.cancel_all(account, lambda row: True, 'Canceled: Cancel All After\nCanceled via API.')
 
