@@ -207,6 +207,8 @@ class Exchange(object):
         for tape in self.tapes.values():
             for table, size, row in tape.bins.close_minute(due, tape.quotes[-1]):
                 self.journal.tell(table + size, 'insert', [row], None, tape.symbol)
+            if not tape.instrument.parked:
+                tape.set_day()
             self.marker.refresh_basis(tape)
             self.funding.sample(tape)
 

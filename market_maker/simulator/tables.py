@@ -187,21 +187,29 @@ class Tape(object):
     def _settle_trades(self) -> None:
         """Derive the trade fields of the instrument row."""
         self.has_traded = False
-        instrument, row = self.instrument, self.instrument.row
-        price = instrument.price_of
-        last = price(self.last_ticks)
-        day = self.bins.last_day()
-        home, foreign = instrument.notionals(day.volume, day.turnover)
-        before = price(self.bins.day_ago)
+        row = self.instrument.row
+        last = self.instrument.price_of(self.last_ticks)
         self.set('lastPrice', last)
         self.set('lastPriceProtected', last)
         self.set('lastTickDirection', self.direction)
-        self.set('prevPrice24h', before)
-        self.set('lastChangePcnt', round(last / before - 1, 4))
         self.set('volume', self.session_volume)
         self.set('turnover', self.session_turnover)
         self.set('totalVolume', row['prevTotalVolume'] + self.session_volume)
         self.set('totalTurnover', row['prevTotalTurnover'] + self.session_turnover)
+        self.set_day()
+        self.set_interest()
+
+    def set_day(self) -> None:
+        """Derive what the instrument row tells of the last 24 hours: with every trade, and as old ones pass out of
+        them.
+        """
+        instrument = self.instrument
+        price = instrument.price_of
+        day = self.bins.last_day()
+        home, foreign = instrument.notionals(day.volume, day.turnover)
+        before = price(self.bins.day_ago)
+        self.set('prevPrice24h', before)
+        self.set('lastChangePcnt', round(price(self.last_ticks) / before - 1, 4))
         self.set('volume24h', day.volume)
         self.set('turnover24h', day.turnover)
         self.set('homeNotional24h', home)
@@ -210,7 +218,6 @@ class Tape(object):
             self.set('vwap', round(day.weighted / day.volume * instrument.tick_top / instrument.tick_bottom, 4))
             self.set('highPrice', price(day.high))
             self.set('lowPrice', price(day.low))
-        self.set_interest()
 
     def set(self, name: str, value: Any) -> None:
         """Change a field of the instrument row, None empties it; told at the next settle."""
