@@ -420,7 +420,9 @@ class TestCancel(object):
         first, bad, last = exchange.cancel(account, {'clOrdID': wanted, 'text': 'bye'})
 
         assert (first['text'], first['ordStatus'], last['clOrdID']) == ('Canceled\nbye', 'Canceled', 'b')
-        assert sorted(bad) == ['account', 'clOrdID', 'error', 'timestamp', 'transactTime', 'workingIndicator']
+        assert sorted(bad) == ['account', 'clOrdID', 'error', 'orderID', 'timestamp', 'transactTime',
+                               'workingIndicator']
+        assert bad['orderID'] == '00000000-0000-0000-0000-000000000000'
         assert bad['error'] == 'Unable to cancel order'
         reject = [row for row in of_table(exchange.drain(), 'execution') if row['execType'] == 'CancelReject']
         assert reject[0]['ordRejReason'] == 'Invalid clOrdID'

@@ -318,12 +318,13 @@ class Desk(object):
 
     def _not_canceled(self, account: Any, name: str, item: str) -> Dict[str, Any]:
         """Return the item of an order that cannot be canceled, and tell the CancelReject (BitMEX, rows recorded in
-        2025).
+        2025).  Both name an orderID; the zero guid stands for that of an unknown clOrdID.
         """
         stamp = self.house.stamp()
         known = (account.finished if name == 'orderID' else account.finished_by_client).get(item)
         reason = 'Invalid {}'.format(name) if known is None else 'Invalid ordStatus: {}'.format(known.row['ordStatus'])
-        execution = {'execID': self.house.new_execution_id(), name: item, 'account': account.id,
+        order_id = item if name == 'orderID' else orders.NO_ID if known is None else known.order_id
+        execution = {'execID': self.house.new_execution_id(), 'orderID': order_id, name: item, 'account': account.id,
                      'execType': 'CancelReject',
                      'ordStatus': 'Rejected', 'workingIndicator': False, 'ordRejReason': reason, 'text': reason,
                      'transactTime': stamp,
@@ -331,9 +332,8 @@ class Desk(object):
         execution.setdefault('clOrdID', '')
         account.executions.append(execution)
         self.house.journal.tell('execution', 'insert', [execution], account.id)
-        return {'account': account.id, 'error': 'Unable to cancel order', name: item, 'timestamp': stamp,
-                'transactTime': stamp,
-                'workingIndicator': False}
+        return {'account': account.id, 'error': 'Unable to cancel order', 'orderID': order_id, name: item,
+                'timestamp': stamp, 'transactTime': stamp, 'workingIndicator': False}
 
     def cancel_all(self, account: Any, matches: Any, text: Optional[str] = None) -> List[Dict[str, Any]]:
         """Cancel all open orders whose row ``matches`` accepts; return their rows."""

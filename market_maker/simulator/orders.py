@@ -15,6 +15,7 @@ BUY, SELL = 'Buy', 'Sell'
 SUBMITTED = 'Submitted via API.'
 CANCELED_VIA_API = 'Canceled via API.'
 
+NO_ID = '00000000-0000-0000-0000-000000000000'  # stands where a row needs an id and there is none
 CLIENT_ID_LIMIT = 36       # characters of a clOrdID
 TEXT_LIMIT = 1000          # characters of an annotation; longer ones are cut
 HUGE = 10 ** 15            # no quantity, price or amount reaches this
