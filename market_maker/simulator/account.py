@@ -7,6 +7,7 @@ import sys
 from collections import OrderedDict, deque
 from typing import Any, Deque, Dict, Iterable, List, Optional  # noqa: F401
 
+from market_maker.simulator.activity import Activity
 from market_maker.simulator.instruments import Instrument, scaled
 
 DEFAULT_BALANCES = (('XBt', 1000000000), ('USDt', 100000000000))  # 10 XBT and 100,000 USDT
@@ -45,7 +46,8 @@ class Purse(object):
 
     __slots__ = ('account', 'currency', 'wallet', 'upnl', 'isolated_upnl', 'init', 'maint', 'open_cost', 'open_premium',
                  'mark_value',
-                 'deposited', 'withdrawn', 'pending_debit', 'prev_realised', 'row', 'wallet_row', 'is_dirty',
+                 'deposited', 'withdrawn', 'transferred_in', 'transferred_out', 'pending_debit', 'prev_realised',
+                 'row', 'wallet_row', 'is_dirty',
                  'shown_equity')
 
     def __init__(self, account: 'Account', currency: str, wallet: int = 0) -> None:
@@ -54,6 +56,7 @@ class Purse(object):
         self.wallet = wallet        # walletBalance
         self.deposited = wallet
         self.withdrawn = 0
+        self.transferred_in = self.transferred_out = 0  # from and to other accounts
         self.pending_debit = 0      # requested withdrawals
         self.upnl = 0               # of all positions at the mark
         self.isolated_upnl = 0
@@ -158,6 +161,7 @@ class Account(object):
         self.cancel_at = None          # type: Optional[float]  # Unix seconds of the armed cancelAllAfter
         self.switch_at = None          # type: Optional[float]  # when the exchange looks at it next
         self.restricted = False
+        self.activity = Activity()     # quotes, fills and volume by the hour
 
     def __repr__(self) -> str:
         return '<Account {}>'.format(self.id)

@@ -7,10 +7,10 @@ exchange and a backtest.  Pure: the moment is handed in with every request.
 from typing import Any, Callable, Dict, List, Optional, Tuple  # noqa: F401
 
 from market_maker import contracts
-from market_maker.simulator import authentication, queries, schema
+from market_maker.simulator import authentication, queries, schema, statistics
 from market_maker.simulator.account import Account
 from market_maker.simulator.bins import SIZES
-from market_maker.simulator.orders import given, whole
+from market_maker.simulator.orders import NO_ID, given, whole
 from market_maker.simulator.refusal import Refusal
 from market_maker.simulator.timestamps import DAY, seconds_of
 
@@ -18,8 +18,8 @@ BASE = '/api/v1'
 MOST_PUBLIC_ROWS = 1000          # of trades, quotes and their bins in one answer
 MOST_WALLET_ROWS = 10000
 DEFAULT_DEPTH = 25
+DEFAULT_INDEX = '.BXBT'
 BALANCE_TYPES = ('Trade', 'Funding', 'Settlement', 'Liquidation', 'Bankruptcy', 'Insurance')
-PENDING_ID = '00000000-0000-0000-0000-000000000000'
 
 Params = Dict[str, Any]
 Rows = List[Dict[str, Any]]
@@ -43,9 +43,11 @@ NETWORKS = [
     {'network': 'eth', 'name': 'Ethereum', 'currency': 'USDt', 'networkSymbol': 'ETH', 'transactionExplorer': '',
      'tokenExplorer': '', 'depositConfirmations': 12, 'enabled': True},
 ]  # type: Rows
-CHANNELS = [{'id': 1, 'name': 'English'}, {'id': 2, 'name': 'Chinese'}, {'id': 3, 'name': 'Russian'},
-            {'id': 4, 'name': 'Korean'}, {'id': 5, 'name': 'Japanese'}]  # type: Rows
+CHANNELS = [{'id': number, 'name': name, 'isPrivate': False} for number, name in
+            enumerate(('English', 'Chinese', 'Russian', 'Korean', 'Japanese'), 1)]  # type: Rows
+CHAT_COLUMNS = ('id', 'date', 'user', 'message', 'html', 'fromBot', 'channelID')
 
+TRANSFER = '/user/walletTransfer'  # the one route whose targetAccountId is somebody else
 PUBLIC, READ, ORDER, CANCEL, WITHDRAW = 'public', None, 'order', 'cancel', 'withdraw'
 
 
@@ -77,6 +79,8 @@ class Api(object):
         params = dict(query or {})
         if isinstance(body, dict):
             params.update(body)
+        if account is not None and path != TRANSFER:
+            self._check_target(params, account)
         self.exchange.advance(now)
         return 200, action(params, account)
 
@@ -144,16 +148,21 @@ class Api(object):
             ('GET', '/user/walletHistory', READ, self._wallet_history),
             ('GET', '/user/walletSummary', READ, self._wallet_summary),
             ('GET', '/user/commission', READ, self._commission),
-            ('GET', '/user/quoteFillRatio', READ, nothing),
-            ('GET', '/user/quoteValueRatio', READ, nothing),
-            ('GET', '/user/tradingVolume', READ, lambda params, account: [{'advUsd': 0}]),
+            ('GET', '/user/quoteFillRatio', READ, lambda params, account: account.activity.fill_ratio_row(
+                account.id, exchange.now)),
+            ('GET', '/user/quoteValueRatio', READ, lambda params, account: account.activity.value_ratio_row(
+                account.id, exchange.now)),
+            ('GET', '/user/tradingVolume', READ, lambda params, account: [account.activity.volume_row(exchange.now)]),
             ('GET', '/user/executionHistory', READ, self._execution_history),
-            ('GET', '/user/affiliateStatus', READ, lambda params, account: {}),
+            ('GET', '/user/affiliateStatus', READ, lambda params, account: statistics.affiliate_row(account)),
             ('GET', '/user/depositAddress', READ, self._deposit_address),
+            ('GET', '/user/depositAddressInformation', READ, lambda params, account: {
+                'address': self._deposit_address(params, account)}),
+            ('POST', TRANSFER, WITHDRAW, self._transfer),
             ('POST', '/user/requestWithdrawal', WITHDRAW, self._request_withdrawal),
             ('DELETE', '/user/withdrawal', WITHDRAW, self._cancel_withdrawal),
             ('POST', '/user/logout', READ, lambda params, account: None),
-            ('GET', '/userEvent', READ, lambda params, account: {'userEvents': []}),
+            ('GET', '/userEvent', READ, self._events),
             ('GET', '/apiKey', READ, self._api_keys),
             ('GET', '/instrument', PUBLIC, table('instrument')),
             ('GET', '/instrument/active', PUBLIC, lambda params,
@@ -173,23 +182,39 @@ class Api(object):
             ('GET', '/settlement', PUBLIC, table('settlement')),
             ('GET', '/insurance', PUBLIC, table('insurance')),
             ('GET', '/liquidation', PUBLIC, table('liquidation')),
-            ('GET', '/stats', PUBLIC, self._stats),
-            ('GET', '/stats/history', PUBLIC, nothing),
-            ('GET', '/stats/historyUSD', PUBLIC, nothing),
-            ('GET', '/announcement', PUBLIC, nothing),
+            ('GET', '/stats', PUBLIC, lambda params, account: statistics.stats(self._settled())),
+            ('GET', '/stats/history', PUBLIC, lambda params, account: statistics.stats_history(exchange)),
+            ('GET', '/stats/historyUSD', PUBLIC, lambda params, account: statistics.stats_in_dollars(self._settled())),
+            ('GET', '/announcement', PUBLIC, lambda params, account: self._select(
+                exchange.announcements, 'announcement', only(params, 'columns'))),
             ('GET', '/announcement/urgent', READ, nothing),
             ('GET', '/globalNotification', READ, nothing),
-            ('GET', '/leaderboard', PUBLIC, nothing),
-            ('GET', '/leaderboard/name', READ, lambda params, account: {'name': 'Account-{}'.format(account.id)}),
-            ('GET', '/chat', PUBLIC, nothing),
+            ('GET', '/leaderboard', PUBLIC, lambda params, account: statistics.leaderboard(
+                exchange, params['method'] if given(params.get('method')) else 'notional')),
+            ('GET', '/leaderboard/name', READ, lambda params, account: {'name': statistics.name_of(account)}),
+            ('GET', '/chat', PUBLIC, self._chat),
             ('GET', '/chat/channels', PUBLIC, lambda params, account: CHANNELS),
             ('GET', '/chat/connected', PUBLIC, lambda params, account: {'users': len(exchange.accounts), 'bots': 0}),
-            ('GET', '/chat/pinned', PUBLIC, lambda params, account: {}),
             ('GET', '/schema', PUBLIC, self._schema),
             ('GET', '/schema/websocketHelp', PUBLIC, lambda params, account: schema.WEBSOCKET_HELP),
             ('GET', '/wallet/assets', PUBLIC, lambda params, account: ASSETS),
             ('GET', '/wallet/networks', PUBLIC, lambda params, account: NETWORKS),
         ]
+
+    @staticmethod
+    def _check_target(params: Params, account: Account) -> None:
+        """Refuse a request that is meant for an account other than the one whose key signed it."""
+        for name in ('targetAccountId', 'targetAccountIds'):
+            if given(params.get(name)):
+                wanted = queries.json_value(params[name], '{} is invalid'.format(name)) if params[name] != '*' else '*'
+                for one in wanted if isinstance(wanted, list) else [wanted]:
+                    if one != '*' and whole(one, '{} is invalid'.format(name)) != account.id:
+                        raise Refusal(403, 'Access Denied')
+
+    def _settled(self) -> Any:
+        """Return the exchange with all its rows up to date."""
+        self.exchange.settle()
+        return self.exchange
 
     def _select(self, rows: Rows, table: str, params: Params, most: int = queries.MOST_ROWS) -> Rows:
         keys, types = schema.TABLES[table][:2]
@@ -208,19 +233,23 @@ class Api(object):
         return params
 
     def _cancel_all_after(self, params: Params, account: Any) -> Dict[str, Any]:
-        if not given(params.get('timeout')):
-            raise Refusal(400, "'timeout' is a required arg.")
+        self._require(params, 'timeout')
         return self.exchange.cancel_all_after(account, params['timeout'])  # type: ignore[no-any-return]
 
     def _trade_history(self, params: Params, account: Any) -> Rows:
         rows = [row for row in self.exchange.history('execution', account) if row['execType'] in BALANCE_TYPES]
         return self._select(rows, 'execution', params)
 
-    def _execution_history(self, params: Params, account: Any) -> Rows:
-        """Return what moved the balance on one contract during the session (day) that begins at ``timestamp``."""
-        for name in ('symbol', 'timestamp'):
+    @staticmethod
+    def _require(params: Params, *names: str) -> None:
+        """Refuse a request that lacks one of its parameters."""
+        for name in names:
             if not given(params.get(name)):
                 raise Refusal(400, "'{}' is a required arg.".format(name))
+
+    def _execution_history(self, params: Params, account: Any) -> Rows:
+        """Return what moved the balance on one contract during the session (day) that begins at ``timestamp``."""
+        self._require(params, 'symbol', 'timestamp')
         begin = queries.moment(params['timestamp'], 'timestamp is invalid')
         named = queries.symbols_of(params['symbol'], self.exchange.instruments)
         return [row for row in self.exchange.history('execution', account)
@@ -258,33 +287,40 @@ class Api(object):
         for purse in account.purses.values():
             if currency in ('all', purse.currency) and purse.upnl:
                 stamp = self.exchange.stamp()
-                rows.append({'transactID': PENDING_ID, 'account': account.id, 'currency': purse.currency,
+                rows.append({'transactID': NO_ID, 'account': account.id, 'currency': purse.currency,
                              'transactType': 'UnrealisedPNL', 'amount': purse.upnl, 'fee': 0,
                              'transactStatus': 'Pending',
                              'address': '', 'transactTime': stamp, 'timestamp': stamp, 'walletBalance': purse.wallet,
                              'marginBalance': purse.balance})
-        params = {name: value for name, value in params.items() if name in ('count', 'start', 'reverse')}
         types = dict(schema.TABLES['transact'][1], marginBalance='long')
-        return queries.select(rows, params, types, ['transactID'], self.exchange.instruments, MOST_WALLET_ROWS,
-                              MOST_WALLET_ROWS, True)
+        return queries.select(rows, only(params, 'count', 'start', 'reverse'), types, ['transactID'],
+                              self.exchange.instruments, MOST_WALLET_ROWS, MOST_WALLET_ROWS, True)
 
     def _wallet_summary(self, params: Params, account: Any) -> Rows:
+        """Return what each kind of transaction came to, of one currency or of ``all``, and where each purse stands."""
         currency = params.get('currency') if given(params.get('currency')) else 'XBt'
-        sums = {}  # type: Dict[Tuple[str, str, str], List[int]]
+        tests = [queries.condition(name, params[name], ()) for name in ('startTime', 'endTime')
+                 if given(params.get(name))]
+        sums = {}  # type: Dict[Tuple[str, str, str], int]
         for row in self.exchange.history('transact', account):
-            if currency in ('all', row['currency']) and row['transactStatus'] == 'Completed':
-                entry = sums.setdefault((row['currency'], row['transactType'], row['address']), [0, 0])
-                entry[0] += row['amount']
-                entry[1] += row['fee']
-        rows = [{'account': account.id, 'currency': name, 'transactType': kind, 'symbol': symbol, 'amount': amount,
-                 'fee': fee}
-                for (name, kind, symbol), (amount, fee) in sorted(sums.items())]  # type: Rows
+            if currency in ('all', row['currency']) and row['transactStatus'] == 'Completed' and \
+                    all(test(row) for test in tests):
+                key = (row['currency'], row['transactType'], row['address'])
+                sums[key] = sums.get(key, 0) + row['amount']
+        rows = [self._summary(account, name, kind, symbol, amount)
+                for (name, kind, symbol), amount in sorted(sums.items())]
         for purse in account.purses.values():
             if currency in ('all', purse.currency):
-                rows.append({'account': account.id, 'currency': purse.currency, 'transactType': 'Total', 'symbol': '',
-                             'amount': purse.wallet, 'fee': 0, 'walletBalance': purse.wallet,
-                             'marginBalance': purse.balance})
+                rows.append(dict(self._summary(account, purse.currency, 'Total', '', purse.wallet),
+                                 pendingDebit=purse.pending_debit, unrealisedPnl=purse.upnl,
+                                 marginBalance=purse.balance, walletBalance=purse.wallet))
         return rows
+
+    @staticmethod
+    def _summary(account: Any, currency: str, kind: str, symbol: str, amount: int) -> Dict[str, Any]:
+        return {'account': account.id, 'currency': currency, 'transactType': kind, 'symbol': symbol, 'amount': amount,
+                'pendingDebit': 0, 'realisedPnl': amount if kind == 'RealisedPNL' else 0, 'walletBalance': amount,
+                'unrealisedPnl': 0, 'marginBalance': amount}
 
     def _commission(self, params: Params, account: Any) -> Dict[str, Any]:
         return {tape.symbol: {'maxFee': tape.instrument.commission, 'makerFee': tape.instrument.maker_fee,
@@ -293,15 +329,11 @@ class Api(object):
                 for tape in self.exchange.tapes.values()}
 
     def _deposit_address(self, params: Params, account: Any) -> str:
-        for name in ('currency', 'network'):
-            if not given(params.get(name)):
-                raise Refusal(400, "'{}' is a required arg.".format(name))
+        self._require(params, 'currency', 'network')
         return 'local-{}-{}'.format(account.id, str(params['currency'])[:8])
 
     def _request_withdrawal(self, params: Params, account: Any) -> Dict[str, Any]:
-        for name in ('currency', 'network', 'amount'):
-            if not given(params.get(name)):
-                raise Refusal(400, "'{}' is a required arg.".format(name))
+        self._require(params, 'currency', 'network', 'amount')
         asset = next((one for one in ASSETS if one['currency'] == params['currency']), None)
         if asset is None:
             raise Refusal(400, 'Invalid currency')
@@ -327,16 +359,38 @@ class Api(object):
                                                       **more)
         return dict(row)
 
+    def _transfer(self, params: Params, account: Any) -> Dict[str, Any]:
+        """Move money to another account of this exchange."""
+        self._require(params, 'currency', 'amount', 'targetAccountId')
+        if params['currency'] not in [asset['currency'] for asset in ASSETS]:
+            raise Refusal(400, 'Invalid currency')
+        if given(params.get('fromAccountId')) and whole(params['fromAccountId'], 'Invalid fromAccountId') != account.id:
+            raise Refusal(403, 'Access Denied')
+        target = self.exchange.accounts.get(whole(params['targetAccountId'], 'Invalid targetAccountId'))
+        if target is None or target is account:
+            raise Refusal(400, 'Invalid targetAccountId')
+        amount = whole(params['amount'], 'Invalid amount')
+        return dict(self._settled().banker.transfer(account.purse(params['currency']), target, amount))
+
     def _cancel_withdrawal(self, params: Params, account: Any) -> Dict[str, Any]:
-        if not given(params.get('transactID')):
-            raise Refusal(400, "'transactID' is a required arg.")
+        self._require(params, 'transactID')
         return dict(self.exchange.banker.cancel_withdrawal(account, params['transactID']))
+
+    def _events(self, params: Params, account: Any) -> Dict[str, Any]:
+        count = queries.DEFAULT_COUNT
+        if given(params.get('count')):
+            count = queries.whole_between(params['count'], 0, queries.MOST_ROWS, 'count is invalid')
+        first = whole(params['startId'], 'startId is invalid') if given(params.get('startId')) else 0
+        rows = [row for row in statistics.events(account) if row['id'] >= first]
+        return {'userEvents': rows[:count]}
 
     def _api_keys(self, params: Params, account: Any) -> Rows:
         """Return the keys of the account, without their secrets."""
-        return [{'id': key.key, 'name': 'local', 'nonce': 0, 'cidr': key.cidr or '0.0.0.0/0',
+        rows = [{'id': key.key, 'name': 'local', 'nonce': 0, 'cidr': key.cidr or '0.0.0.0/0',
                  'permissions': key.permissions,
                  'enabled': key.enabled, 'userId': account.id, 'created': key.created} for key in account.keys]
+        return rows[::-1] if given(params.get('reverse')) and queries.truth(params['reverse'], 'reverse is invalid') \
+            else rows
 
     # -- the market --------------------------------------------------------------------------------
 
@@ -358,18 +412,13 @@ class Api(object):
                    if one.is_index and one.symbol not in printed]
         rows = [{'timestamp': stamp, 'symbol': symbol, 'indexSymbol': symbol, 'reference': 'BMI', 'lastPrice': price,
                  'logged': stamp} for stamp, symbol, price in prints]
+        params = dict(params, symbol=params['symbol'] if given(params.get('symbol')) else DEFAULT_INDEX)
         columns = ('timestamp', 'symbol', 'indexSymbol', 'reference', 'lastPrice', 'weight', 'logged')
         return queries.select(rows, params, columns, ['timestamp', 'symbol'], self.exchange.instruments)
 
     def _usd_volume(self, params: Params, account: Any) -> Rows:
-        rows = []  # type: Rows
-        for tape in self.exchange.tapes.values():
-            turnover = int(tape.instrument.row['foreignNotional24h'])
-            rows.append({'symbol': tape.symbol, 'currency': tape.instrument.row['quoteCurrency'],
-                         'turnover24h': turnover, 'turnover30d': turnover})
-        return queries.select(rows, {name: params[name] for name in ('symbol', 'columns') if name in params},
-                              ('symbol', 'currency', 'turnover24h', 'turnover30d'), ['symbol'],
-                              self.exchange.instruments)
+        return queries.select(statistics.turnovers(self._settled()), only(params, 'symbol', 'columns'),
+                              ('symbol', 'currency') + statistics.TURNOVERS, ['symbol'], self.exchange.instruments)
 
     def _bucketed(self, table: str, params: Params) -> Rows:
         size = params.get('binSize') if given(params.get('binSize')) else '1m'
@@ -383,8 +432,7 @@ class Api(object):
         return self._select(rows, table + size, params, MOST_PUBLIC_ROWS)
 
     def _book(self, params: Params, account: Any) -> Rows:
-        if not given(params.get('symbol')):
-            raise Refusal(400, "'symbol' is a required arg.")
+        self._require(params, 'symbol')
         named = queries.symbols_of(params['symbol'], self.exchange.instruments)
         depth = DEFAULT_DEPTH
         if given(params.get('depth')):
@@ -395,18 +443,13 @@ class Api(object):
                 return tape.book_rows(depth)  # type: ignore[no-any-return]
         raise Refusal(400, 'Unknown or expired symbol')
 
-    def _stats(self, params: Params, account: Any) -> Rows:
-        self.exchange.settle()
-        sums = {}  # type: Dict[Tuple[str, str], List[int]]
-        for tape in self.exchange.tapes.values():
-            row = tape.instrument.row
-            values = [row['volume24h'], row['turnover24h'], row['openInterest'], row['openValue']]
-            for key in ((row['rootSymbol'], row['settlCurrency']), ('Total', row['settlCurrency'])):
-                before = sums.setdefault(key, [0, 0, 0, 0])
-                sums[key] = [one + other for one, other in zip(before, values)]
-        names = ('volume24h', 'turnover24h', 'openInterest', 'openValue')
-        order = sorted(sums, key=lambda key: (key[0] == 'Total', key))
-        return [dict(zip(names, sums[key]), rootSymbol=key[0], currency=key[1]) for key in order]
+    def _chat(self, params: Params, account: Any) -> Rows:
+        """Return what was said on a channel: nothing, for here nobody can speak."""
+        channel = whole(params['channelID'], 'channelID is invalid') if given(params.get('channelID')) else 1
+        if channel not in [one['id'] for one in CHANNELS]:
+            raise Refusal(400, 'channelID is invalid')
+        return queries.select([], only(params, 'count', 'start', 'reverse'), CHAT_COLUMNS, ['id'],
+                              self.exchange.instruments, newest_first=True)
 
     def _schema(self, params: Params, account: Any) -> Dict[str, Any]:
         name = params.get('model')
@@ -415,6 +458,11 @@ class Api(object):
         if not isinstance(name, str) or name not in schema.MODELS:
             raise Refusal(404, 'Not Found')
         return schema.model(name)
+
+
+def only(params: Params, *names: str) -> Params:
+    """Return the parameters of these names; a route ignores all others."""
+    return {name: params[name] for name in names if name in params}
 
 
 def sorted_row(row: Dict[str, Any]) -> Dict[str, Any]:

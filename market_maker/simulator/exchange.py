@@ -12,7 +12,7 @@ from collections import OrderedDict, deque
 from heapq import heappop, heappush
 from typing import Any, Callable, Deque, Dict, Iterable, List, Optional, Tuple  # noqa: F401
 
-from market_maker.simulator import clearing, journal, queries, schema
+from market_maker.simulator import clearing, journal, queries, schema, statistics
 from market_maker.simulator.account import DEFAULT_BALANCES, Account, Key, Position, Purse
 from market_maker.simulator.amends import REVIVAL_SECONDS, Amender
 from market_maker.simulator.book import BUY, Book
@@ -73,6 +73,7 @@ class Exchange(object):
         self.funding_rows = deque(maxlen=ROWS_KEPT)   # type: Deque[Dict[str, Any]]
         self.insurance_rows = deque(maxlen=ROWS_KEPT)  # type: Deque[Dict[str, Any]]
         self.settlement_rows = deque(maxlen=ROWS_KEPT)  # type: Deque[Dict[str, Any]]
+        self.announcements = statistics.announcements(now)
         self.liquidations = OrderedDict()    # type: OrderedDict[str, Dict[str, Any]]  # by orderID
         self._index_moved = OrderedDict()    # type: OrderedDict[str, float]  # prices not published yet
         self._index_shown = {}               # type: Dict[str, float]  # when each index was published last
@@ -331,12 +332,14 @@ class Exchange(object):
         not accepted.
         """
         order = self.desk.place(account, fields)
+        account.activity.note_quote(self.now, order.instrument.symbol)
         self.after(self.tapes[order.instrument.symbol])
         return dict(order.row)  # type: ignore[arg-type]
 
     def amend(self, account: Account, fields: Dict[str, Any]) -> Dict[str, Any]:
         """Amend an order (PUT /order) and return its row."""
         order = self.amender.amend(account, fields)
+        account.activity.note_quote(self.now, order.instrument.symbol)
         self.after(self.tapes[order.instrument.symbol])
         return dict(order.row)  # type: ignore[arg-type]
 
@@ -619,6 +622,8 @@ class Exchange(object):
             return [tape.trades[-1] for tape in tapes] + list(last.values())
         if table[:8] in ('tradeBin', 'quoteBin'):
             return [row for tape in tapes for row in self._bins(tape, table)[-1:]]
+        if table == 'announcement':
+            return self.announcements
         if table in schema.TABLES:
             return []
         raise KeyError(table)
@@ -639,6 +644,8 @@ class Exchange(object):
             return [purse.row for purse in account.purses.values() if purse.row]
         if table == 'wallet':
             return [purse.wallet_row for purse in account.purses.values() if purse.wallet_row]
+        if table == 'affiliate':
+            return [statistics.affiliate_row(account)]
         return []
 
     def _event_rows(self, table: str, symbol: Optional[str]) -> List[Dict[str, Any]]:

@@ -268,8 +268,6 @@ def wallet_row(purse: Purse) -> Dict[str, Any]:
     """Return the whole wallet row of a purse, without its timestamp."""
     return {
         'account': purse.account.id, 'currency': purse.currency, 'deposited': purse.deposited,
-        'withdrawn': purse.withdrawn,
-        'transferIn': 0, 'transferOut': 0, 'amount': purse.wallet, 'pendingCredit': 0,
-        'pendingDebit': purse.pending_debit,
-        'confirmedDebit': 0,
+        'withdrawn': purse.withdrawn, 'transferIn': purse.transferred_in, 'transferOut': purse.transferred_out,
+        'amount': purse.wallet, 'pendingCredit': 0, 'pendingDebit': purse.pending_debit, 'confirmedDebit': 0,
     }

@@ -142,6 +142,7 @@ class Matcher(object):
             row['avgPx'] = average
             row['workingIndicator'] = leaves > 0
         home, foreign = instrument.notionals(size, value)
+        order.account.activity.note_fill(house.now, instrument.symbol, home, foreign)
         if order.is_buy:
             foreign = -foreign
         else:

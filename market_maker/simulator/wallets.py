@@ -7,8 +7,6 @@ from typing import Any, Dict  # noqa: F401
 
 from market_maker.simulator.refusal import Refusal
 
-NOBODY = '00000000-0000-0000-0000-000000000000'
-
 
 class Banker(object):
     """Writes the transactions of all accounts of an exchange (``house``)."""
@@ -53,17 +51,36 @@ class Banker(object):
         self.note(purse, 'Deposit', amount, tell=True)
         self.house.journal.mark_purse(purse)
 
+    def transfer(self, purse: Any, target: Any, amount: int) -> Dict[str, Any]:
+        """Move money to the same currency of another account at once; return the sender's row."""
+        if amount <= 0:
+            raise Refusal(400, 'Invalid amount')
+        self._need(purse, amount)
+        other = target.purse(purse.currency)
+        purse.wallet -= amount
+        purse.transferred_out += amount
+        other.wallet += amount
+        other.transferred_in += amount
+        row = self.note(purse, 'Transfer', -amount, 0, str(target.id), True)
+        self.note(other, 'Transfer', amount, 0, str(purse.account.id), True)
+        self.house.journal.mark_purse(purse)
+        self.house.journal.mark_purse(other)
+        return row
+
+    @staticmethod
+    def _need(purse: Any, amount: int) -> None:
+        """Refuse an amount that is not there to be taken out."""
+        if amount > purse.row.get('withdrawableMargin', purse.wallet) - purse.pending_debit:
+            raise Refusal(400, 'Account has insufficient Available Balance, {} {} required'.format(
+                amount, purse.currency), 'CodedHTTPError', '19000')
+
     def request_withdrawal(self, purse: Any, amount: int, fee: int, address: str, **more: Any) -> Dict[str, Any]:
         """Note a withdrawal that waits for its confirmation; the money stays, and is no longer available for another
         one.
         """
         if amount <= 0:
             raise Refusal(400, 'Invalid amount')
-        free = purse.row.get('withdrawableMargin', purse.wallet) - purse.pending_debit
-        if amount + fee > free:
-            raise Refusal(400, 'Account has insufficient Available Balance, {} {} required'.format(amount + fee,
-                                                                                                   purse.currency),
-                          'CodedHTTPError', '19000')
+        self._need(purse, amount + fee)
         purse.pending_debit += amount + fee
         row = self.note(purse, 'Withdrawal', -amount, fee, address, True, transactStatus='Pending', **more)
         self.house.journal.mark_purse(purse)
