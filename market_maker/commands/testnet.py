@@ -25,6 +25,7 @@ marketmaker testnet --market lively --seed 7
 marketmaker testnet --market still --symbol XBTUSD --bid 60000 --ask 60000.1
 marketmaker testnet --market replay --data quotes.csv trades.csv --speed 10 --no-rate-limits
 marketmaker testnet --account mykey:mysecret --account @accounts.json
+marketmaker testnet --market lively --faults overload lost-reply:rate=0.1,verbs=POST
 """
 
 MARKETS = ('simulated', 'lively', 'still', 'replay')
@@ -59,6 +60,9 @@ def add_arguments(parser: Any) -> None:
              'without this option anybody on this machine may open accounts')
     add('--fees', metavar='MAKER,TAKER', help='fees of all contracts as fractions, for example -0.0001,0.0005')
     add('--no-rate-limits', action='store_true', help='never answer 429')
+    add('--faults', metavar='F', nargs='+', action='append', default=[],
+        help='trouble, for testing clients: a profile (overload, rally, flaky-network, maintenance, everything) or a '
+             'fault with options, for example lost-reply:rate=0.1,verbs=POST')
     add('--attached', action='store_true', help=argparse.SUPPRESS)
 
 
@@ -117,6 +121,9 @@ def greeting(server: Any, args: Any) -> List[str]:
     else:
         lines += ['API_KEY = "{}"'.format(local.LOCAL_API_KEY), 'API_SECRET = "{}"'.format(local.LOCAL_API_SECRET),
                   'Or any key and secret of your own choice: `marketmaker` opens an account for them.']
+    if args.faults:
+        lines.append('Faults: {}. Each strike is on purpose.'.format(', '.join(
+            word for group in args.faults for word in group)))
     if args.host not in ('127.0.0.1', '::1', 'localhost'):
         lines.append('Whoever can reach {} can trade here.'.format(args.host))
     return lines + ['Try, in another terminal:',
@@ -156,7 +163,7 @@ def _options(args):
     return {'symbols': [symbol for group in args.symbol for symbol in group], 'seed': args.seed, 'bid': args.bid,
             'ask': args.ask, 'data': data, 'queue': args.queue, 'speed': args.speed, 'fees': _fees(args.fees),
             'people': people, 'closed_accounts': bool(people), 'rate_limits': not args.no_rate_limits,
-            'host': args.host, 'port': args.port}
+            'host': args.host, 'port': args.port, 'faults': [word for group in args.faults for word in group]}
 
 
 def _fees(text):

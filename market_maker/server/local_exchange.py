@@ -17,12 +17,14 @@ import socket
 import threading
 import uuid
 from difflib import get_close_matches
+from email.utils import formatdate
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple  # noqa: F401
 
 from aiohttp import web
 
 from market_maker import local
 from market_maker.server import accounts, rest
+from market_maker.server.faults import Fault, Faults
 from market_maker.server.limits import Limits
 from market_maker.server.realtime import Hub, Realtime
 from market_maker.simulator import feed, instruments, market
@@ -49,14 +51,15 @@ class Pace(object):
     """Maps the time of the machine to the time of the exchange: the same, or recorded time at some speed."""
 
     def __init__(self, clock: Clock, start: Optional[float] = None, speed: float = 1.0) -> None:
+        self.skew = 0.0           # seconds by which the exchange's own clock is wrong
         self._clock = clock
         self._began = clock.time()
         self.start = self._began if start is None else start   # Unix seconds of exchange time
         self.speed = speed
 
     def wall(self) -> float:
-        """Return the machine's Unix time, which limits and expiries are held against."""
-        return self._clock.time()
+        """Return the Unix time that limits and expiries are held against: the machine's, unless it is skewed."""
+        return self._clock.time() + self.skew
 
     def now(self) -> float:
         """Return the Unix time that the exchange should have."""
@@ -72,26 +75,35 @@ class LocalExchange(object):
     """
 
     def __init__(self, exchange: Any, street: Any, pace: Pace, host: str = '127.0.0.1', port: int = 0,
-                 limits: Optional[Limits] = None, kind: str = '', closed_accounts: bool = False) -> None:
-        self.exchange = exchange
-        self.market = street
-        self.pace = pace
+                 limits: Optional[Limits] = None, kind: str = '', closed_accounts: bool = False,
+                 seed: Optional[int] = None) -> None:
         self.host = host
         self.port = port
         self.kind = kind
-        self.seed = None          # type: Optional[int]  # what the market was drawn from
-        self.instance = str(uuid.uuid4())
+        self.seed = seed          # what the market was drawn from
+        self.pace = pace
         self.limits = limits or Limits()
-        self.api = Api(exchange)
-        self.hub = Hub(exchange, self.api, self.limits, pace.wall, self.advance)
-        self.rest = rest.Rest(self.api, self.limits, pace.wall, self.advance, self.hub.flush)
-        self.realtime = Realtime(self.hub, self.limits, pace.wall, self.advance)
         self.closed_accounts = closed_accounts
+        self.is_market_away = False   # nobody trades but the clients
+        self.renew = None         # type: Optional[Callable[[], Tuple[Any, Any, Pace]]]  # makes another exchange like it
         self.guests = {}          # type: Dict[str, float]  # token of a process that shook hands -> wall time of the last
+        self._house(exchange, street)
+        self.faults = Faults(self, seed)
         self._server = None       # type: Any
         self._listener = None     # type: Any
         self._ticker = None       # type: Any
         self._ended = None        # type: Any
+        self._restart = None      # type: Any  # the task of a restart under way
+
+    def _house(self, exchange: Any, street: Any) -> None:
+        """Serve this exchange and its market from now on."""
+        self.exchange = exchange
+        self.market = street
+        self.instance = str(uuid.uuid4())
+        self.api = Api(exchange)
+        self.hub = Hub(exchange, self.api, self.limits, self.pace.wall, self.advance)
+        self.rest = rest.Rest(self.api, self.limits, self.pace.wall, self.advance, self.hub.flush)
+        self.realtime = Realtime(self.hub, self.limits, self.pace.wall, self.advance)
 
     @property
     def base(self) -> str:
@@ -119,18 +131,26 @@ class LocalExchange(object):
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
         self._server = web.Server(self._serve, keepalive_timeout=KEEP_ALIVE, access_log=None)
+        await self._listen()
+        self._open()
+        self._ticker = loop.create_task(self._tick())
+        self.faults.start()
+
+    async def _listen(self) -> None:
         try:
-            self._listener = await loop.create_server(self._server, self.host, self.port, backlog=BACKLOG)
+            self._listener = await asyncio.get_running_loop().create_server(self._server, self.host, self.port,
+                                                                            backlog=BACKLOG)
         except OSError as error:
             raise LocalExchangeError(_why_not_listening(self.host, self.port, error)) from error
         self.port = self._listener.sockets[0].getsockname()[1]
+
+    def _open(self) -> None:
         try:
             self.market.start(self.exchange, self.exchange.now)
         except ValueError as error:
             raise SettingsError(str(error))
         self.exchange.refresh_prices()   # the first client shall find the touch of the books in the instruments too
         self.exchange.drain()
-        self._ticker = loop.create_task(self._tick())
 
     async def wait(self) -> None:
         """Return when ``stop`` was called; raise what broke the market, when something did."""
@@ -143,6 +163,9 @@ class LocalExchange(object):
 
     async def close(self) -> None:
         """Close the port and every connection; may be called twice."""
+        self.faults.clear()
+        if self._restart is not None:
+            self._restart.cancel()
         if self._ticker is not None:
             self._ticker.cancel()
         if self._listener is not None:
@@ -159,7 +182,11 @@ class LocalExchange(object):
         """Let happen what is due, a second of exchange time at most, and return the exchange's time."""
         exchange = self.exchange
         try:
-            self.market.step(max(exchange.now, min(self.pace.now(), exchange.now + LONGEST_STEP)))
+            goal = max(exchange.now, min(self.pace.now(), exchange.now + LONGEST_STEP))
+            if self.is_market_away:
+                exchange.advance(goal)
+            else:
+                self.market.step(goal)
         except Exception as error:
             self._fail(error)
             raise
@@ -188,6 +215,62 @@ class LocalExchange(object):
             except Exception as error:
                 self._fail(error)
 
+    # Trouble
+
+    def set_skew(self, seconds: float) -> None:
+        """Let the exchange's clock be wrong by so many seconds: stamps, expiries, limits, the Date of each answer."""
+        self.pace.skew = seconds
+        self.exchange.set_skew(seconds)
+
+    def restart_soon(self, down: float, books: str = 'kept') -> None:
+        """Begin a restart, unless one is under way."""
+        if self._restart is None:
+            self._restart = asyncio.get_running_loop().create_task(self._restart_now(down, books))
+
+    async def _restart_now(self, down: float, books: str) -> None:
+        try:
+            await self.restart(down, books)
+        except Exception as error:
+            self._fail(error)
+        finally:
+            self._restart = None
+
+    async def restart(self, down: float, books: str = 'kept') -> None:
+        """Cut every connection, refuse new ones for ``down`` seconds, and listen again on the same port.
+
+        ``books``: 'kept' as they were, 'canceled' (all orders of all accounts), or 'fresh': another exchange, which
+        knows the keys of this one and nothing else.
+        """
+        self._listener.close()
+        for session in list(self.hub.sessions):
+            session.abort()
+        for connection in list(self._server.connections):
+            connection.force_close()
+            if connection.transport is not None:
+                connection.transport.abort()
+        await asyncio.sleep(down)
+        if books == 'fresh':
+            self._begin_anew()
+        elif books == 'canceled':
+            for account in list(self.exchange.accounts.values()):
+                self.exchange.desk.cancel_all(account, lambda row: True)
+        await self._listen()
+
+    def _begin_anew(self) -> None:
+        keys = [(account, key) for account in self.exchange.accounts.values() for key in account.keys]
+        if self.renew is None:
+            raise LocalExchangeError('this exchange does not know how to begin anew: it was not made by assemble()')
+        exchange, street, self.pace = self.renew()
+        reopened = {}  # type: Dict[int, Any]
+        for account, key in keys:
+            if account.id not in reopened:
+                reopened[account.id] = exchange.account_of(key.key) or exchange.open_account()
+            if exchange.account_of(key.key) is None:
+                exchange.add_key(reopened[account.id], key.key, key.secret, key.permissions, key.cidr)
+        self._house(exchange, street)
+        self._open()
+        self.faults.move()
+
     # HTTP
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -200,12 +283,29 @@ class LocalExchange(object):
             await request.writer.write(b'HTTP/1.1 100 Continue\r\n\r\n')
             request.writer.output_size = 0
         if path.startswith(rest.BASE + '/'):
-            return await self.rest.handle(request, target)
+            if self.faults.requests:
+                response = await self.faults.serve(request, target, path, self.rest)
+            else:
+                response = await self.rest.handle(request, target)
+            if self.pace.skew:
+                response.headers.update(self._date())
+            return response  # type: ignore[no-any-return]
         if path in SOCKETS:
-            return await self.realtime.handle(request, rest.query_of(query))
+            return await self._serve_socket(request, rest.query_of(query))
         if path in (local.HANDSHAKE, local.ACCOUNTS):
             return _response(await self._shake_hands(request, path))
         return _response(rest.refused(Refusal(404, 'Not Found'), {}))
+
+    async def _serve_socket(self, request: web.BaseRequest, query: Dict[str, str]) -> web.StreamResponse:
+        if self.faults.upgrades:
+            key = request.headers.get('api-key') or query.get('api-key') or ''
+            refused = self.faults.refuse_upgrade(self.exchange.account_of(key))
+            if refused is not None:
+                return refused  # type: ignore[no-any-return]
+        return await self.realtime.handle(request, query, self._date() if self.pace.skew else None)
+
+    def _date(self) -> Dict[str, str]:
+        return {'Date': formatdate(self.pace.wall(), usegmt=True)}
 
     async def _shake_hands(self, request: web.BaseRequest, path: str) -> rest.Answer:
         token = request.headers.get(local.TOKEN_HEADER)
@@ -277,33 +377,40 @@ def assemble(kind: str = 'simulated', symbols: Sequence[str] = (), seed: Optiona
              bid: Optional[float] = None, ask: Optional[float] = None, data: Sequence[str] = (), queue: str = 'back',
              speed: float = 1.0, fees: Optional[Tuple[float, float]] = None, people: Iterable[Dict[str, Any]] = (),
              closed_accounts: bool = False, rate_limits: bool = True, host: str = '127.0.0.1', port: int = 0,
-             clock: Clock = REAL) -> LocalExchange:
+             clock: Clock = REAL, faults: Sequence[str] = ()) -> LocalExchange:
     """Return an exchange that is ready to start: ``kind`` of market, its options, and the accounts in ``people``.
 
     ``symbols`` defaults to all there are, in a replay to those that the recording names.  ``seed`` None takes one from
-    the system.  ``fees`` is (maker, taker) as fractions, None those of the instruments.  Raise SettingsError for
-    anything that cannot be used.
+    the system.  ``fees`` is (maker, taker) as fractions, None those of the instruments.  ``faults`` are words of
+    ``--faults``.  Raise SettingsError for anything that cannot be used.
     """
     if not 0 < speed < 1e6:
         raise SettingsError('a speed of {} makes no sense: take 1 for real time, 10 for ten times that'.format(speed))
     chosen = _known_symbols(symbols, data if kind == 'replay' else ())
     if seed is None:
         seed = random.SystemRandom().getrandbits(32)
-    options = {'seed': random.Random('market {}'.format(seed)), 'bid': bid, 'ask': ask}  # type: Dict[str, Any]
+    options = {'bid': bid, 'ask': ask}  # type: Dict[str, Any]
     if kind == 'replay':
         options.update(data=[(path, _opener(path)) for path in data], queue=queue)
-    try:
-        street = market.make(kind, chosen, **options)
-        start = street.begins if isinstance(street, market.Replay) else None
-        pace = Pace(clock, start, speed)
-        listed = instruments.catalogue(start, chosen)
-        exchange = Exchange(listed, pace.start, random.Random('exchange {}'.format(seed)), fees=fees)
-        for description in people:
-            accounts.open_account(exchange, description)
-    except (ValueError, OSError, EOFError) as error:
-        raise SettingsError(_reason(error))
-    server = LocalExchange(exchange, street, pace, host, port, Limits(rate_limits), kind, closed_accounts)
-    server.seed = seed
+    people = list(people)
+
+    def build() -> Tuple[Any, Any, Pace]:
+        try:
+            street = market.make(kind, chosen, **dict(options, seed=random.Random('market {}'.format(seed))))
+            start = street.begins if isinstance(street, market.Replay) else None
+            pace = Pace(clock, start, speed)
+            listed = instruments.catalogue(start, chosen)
+            exchange = Exchange(listed, pace.start, random.Random('exchange {}'.format(seed)), fees=fees)
+            for description in people:
+                accounts.open_account(exchange, description)
+        except (ValueError, OSError, EOFError) as error:
+            raise SettingsError(_reason(error))
+        return exchange, street, pace
+    exchange, street, pace = build()
+    server = LocalExchange(exchange, street, pace, host, port, Limits(rate_limits), kind, closed_accounts, seed)
+    server.renew = build
+    for word in faults:
+        server.faults.switch(word)
     return server
 
 
@@ -354,6 +461,46 @@ def _opener(path: str) -> Callable[[], Iterator[str]]:
 
 # In a thread
 
+class Switches(object):
+    """The board of faults of a Testnet, to be used from any thread.
+
+    Called with a name it is a ``with`` block: ``with testnet.faults('lost-reply', count=3) as fault:``.
+    """
+
+    def __init__(self, testnet: 'Testnet') -> None:
+        self._call = testnet.call
+        self._board = testnet.server.faults
+
+    def on(self, name: str, **options: Any) -> Fault:
+        """Switch a fault on and return it."""
+        return self._call(lambda: self._board.on(name, **options))  # type: ignore[no-any-return]
+
+    def off(self, fault: Any) -> int:
+        """Switch off one fault, or all of a name; return how many were on."""
+        return self._call(lambda: self._board.off(fault))  # type: ignore[no-any-return]
+
+    def play(self, name: str, seed: Any = None) -> None:
+        """Play a profile until ``clear``."""
+        self._call(lambda: self._board.play(name, seed))
+
+    def clear(self) -> int:
+        """Stop all profiles and switch everything off; return how many faults were on."""
+        return self._call(self._board.clear)  # type: ignore[no-any-return]
+
+    def rows(self) -> List[Dict[str, Any]]:
+        """Return what is on, as plain data."""
+        return self._call(self._board.rows)  # type: ignore[no-any-return]
+
+    @contextlib.contextmanager
+    def __call__(self, name: str, **options: Any) -> Iterator[Fault]:
+        """Have a fault on for the length of a block."""
+        fault = self.on(name, **options)
+        try:
+            yield fault
+        finally:
+            self.off(fault)
+
+
 class Testnet(object):
     """A local exchange that runs in a thread of this process: see ``running``."""
 
@@ -361,12 +508,17 @@ class Testnet(object):
 
     def __init__(self, server: LocalExchange, loop: Any, people: Sequence[Dict[str, Any]]) -> None:
         self.server = server
-        self.exchange = server.exchange
+        self.faults = Switches(self)
         self.url = server.url
         self.ws_url = server.ws_url
         self.port = server.port
         self.key, self.secret = people[0]['key'], people[0]['secret']
         self._loop = loop
+
+    @property
+    def exchange(self) -> Any:
+        """Return the engine that is served now; a restart with fresh books brings another one."""
+        return self.server.exchange
 
     def call(self, act: Callable[[], Any], timeout: float = 30.0) -> Any:
         """Bring the exchange to the present, run ``act`` in its thread, send out what changed; return what it returns.

@@ -8,7 +8,7 @@ reader costs the others, and the market, nothing.
 Wire formats: BitMEX, "WebSocket API".
 """
 import logging
-from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple  # noqa: F401
+from typing import Any, Callable, Dict, Iterable, List, NamedTuple, Optional, Tuple  # noqa: F401
 
 from aiohttp import WSMsgType, web
 
@@ -16,7 +16,6 @@ from market_maker.server import wire
 from market_maker.server.limits import Limits
 from market_maker.simulator import authentication, schema
 from market_maker.simulator.exchange import Refusal
-from market_maker.simulator.timestamps import iso
 
 logger = logging.getLogger('root')
 
@@ -29,6 +28,10 @@ ACCOUNT_LOCKED = 'account,affiliate,execution,margin,order,position,privateNotif
 
 # Old names of the same command; the number that they sign is a nonce, which as a time lies far in the future.
 AUTHENTICATE = ('authKeyExpires', 'authExpires', 'authKey')
+
+Frame = NamedTuple('Frame', [('table', str), ('action', str), ('rows', List[Dict[str, Any]]), ('message', Any),
+                             ('symbol', Optional[str])])
+Frame.__doc__ = """A message on its way to one session; ``symbol`` is None for a table that is not kept by contract."""
 
 Topic = Tuple[str, Optional[str], Optional[int]]   # table, symbol or None for all, account id or None for public
 
@@ -46,7 +49,7 @@ class Complaint(Exception):
 class Session(object):
     """One connected client: its topics, its account, and the bytes on their way to it."""
 
-    __slots__ = ('topics', 'account', 'key', 'errors', 'address', '_hub', '_transport', '_deflate', '_pending',
+    __slots__ = ('topics', 'account', 'key', 'errors', 'address', 'transport', '_hub', '_deflate', '_pending',
                  '_unchecked')
 
     def __init__(self, hub: 'Hub', transport: Any, deflate: bool, address: str) -> None:
@@ -56,7 +59,7 @@ class Session(object):
         self.errors = 0
         self.address = address
         self._hub = hub
-        self._transport = transport
+        self.transport = transport
         self._deflate = deflate
         self._pending = []    # type: List[bytes]
         self._unchecked = 0
@@ -71,12 +74,27 @@ class Session(object):
         """Queue one message for this client alone."""
         self.push(wire.Message(payload))
 
+    def pong(self, payload: bytes) -> None:
+        """Queue the answer to a ping frame."""
+        if not self._pending:
+            self._hub.dirty.append(self)
+        self._pending.append(wire.frame(wire.PONG, payload))
+
+    def say_goodbye(self) -> None:
+        """Send a close frame (1001, going away)."""
+        if not self.transport.is_closing():
+            self.transport.write(wire.frame(wire.CLOSE, wire.GOING_AWAY))
+
+    def divert(self, transport: Any) -> None:
+        """Send everything from now on through ``transport``, which stands before the real one."""
+        self.transport = transport
+
     def flush(self) -> None:
         """Hand what is queued to the transport, and drop the client when it does not read."""
         pending = self._pending
         data = pending[0] if len(pending) == 1 else b''.join(pending)
         pending.clear()
-        transport = self._transport
+        transport = self.transport
         if transport.is_closing():
             return
         transport.write(data)
@@ -91,11 +109,11 @@ class Session(object):
 
     def close(self) -> None:
         """Close the connection once what is queued has been sent."""
-        self._transport.close()
+        self.transport.close()
 
     def abort(self) -> None:
         """Cut the connection at once."""
-        self._transport.abort()
+        self.transport.abort()
 
 
 class Hub(object):
@@ -113,11 +131,16 @@ class Hub(object):
         self.dirty = []       # type: List[Session]  # with queued bytes
         self._followers = {}  # type: Dict[Topic, Dict[Session, None]]
         self._followed = {}   # type: Dict[Tuple[str, Optional[int]], int]  # table and account -> topics of it
+        self.faults = None    # type: Any  # what stands between a change and those who follow it
         self._exchange = exchange
         self._api = api
         self._limits = limits
         self._wall = wall
         self._advance = advance
+
+    def stamp(self) -> str:
+        """Return the exchange's time as it shows it."""
+        return self._exchange.stamp()  # type: ignore[no-any-return]
 
     def follow(self, session: Session, topic: Topic) -> None:
         """Deliver the changes of ``topic`` to ``session`` from now on."""
@@ -171,14 +194,23 @@ class Hub(object):
             selected = self._followers.get((table, symbol, account_id)) if symbol is not None else None
         if not everything and not selected:
             return
-        message = wire.Message(wire.dumps({'table': table, 'action': action, 'data': rows}))
-        if everything:
-            for session in list(everything):
-                session.push(message)
+        sessions = list(everything or ())
         if selected:
-            for session in list(selected):
-                if not everything or session not in everything:
-                    session.push(message)
+            sessions += [session for session in selected if not everything or session not in everything]
+        self._deliver(sessions, table, action, rows, symbol)
+
+    def _deliver(self, sessions: List[Session], table: str, action: str, rows: List[Dict[str, Any]],
+                 symbol: Optional[str]) -> None:
+        """Send rows to some sessions: serialised once, and through the faults where there are any."""
+        if not sessions:
+            return
+        message = wire.Message(wire.dumps({'table': table, 'action': action, 'data': rows}))
+        if self.faults is None:
+            for session in sessions:
+                session.push(message)
+        else:
+            for session in sessions:
+                self.faults.deliver(session, Frame(table, action, rows, message, symbol))
 
     def _send_by_symbol(self, table: str, action: str, rows: List[Dict[str, Any]], account_id: Optional[int],
                         served: Dict[Session, None]) -> None:
@@ -189,10 +221,7 @@ class Hub(object):
         for symbol, some in by_symbol.items():
             selected = self._followers.get((table, symbol, account_id))
             if selected:
-                message = wire.Message(wire.dumps({'table': table, 'action': action, 'data': some}))
-                for session in list(selected):
-                    if session not in served:
-                        session.push(message)
+                self._deliver([session for session in selected if session not in served], table, action, some, symbol)
 
     # What clients say
 
@@ -268,8 +297,23 @@ class Hub(object):
         session.reply(wire.dumps({'success': True, 'subscribe': argument, 'request': request}))
         # What has happened until now is in the image and must not follow it.
         self.flush()
-        session.reply(wire.dumps(self._image(session, topic)))
+        if self.faults is None or not self.faults.subscribe(
+                session, topic, lambda: self._admit(session, topic), lambda: self.follow(session, topic),
+                lambda: self._show(session, topic)):
+            self._admit(session, topic)
+
+    def _admit(self, session: Session, topic: Topic) -> None:
+        """Send the image of a topic and let its changes follow."""
+        self._show(session, topic)
         self.follow(session, topic)
+
+    def _show(self, session: Session, topic: Topic) -> None:
+        image = self._image(session, topic)
+        message = wire.Message(wire.dumps(image))
+        if self.faults is None:
+            session.push(message)
+        else:
+            self.faults.deliver(session, Frame(topic[0], 'partial', image['data'], message, topic[1]))
 
     def _unsubscribe(self, session: Session, request: Dict[str, Any], argument: Any) -> None:
         topic = self._topic(session, argument)
@@ -373,10 +417,16 @@ class Realtime(object):
         self._wall = wall
         self._advance = advance
 
-    async def handle(self, request: web.BaseRequest, query: Dict[str, str]) -> web.StreamResponse:
-        """Serve one WebSocket until it ends, or refuse it with the status that BitMEX gives."""
+    async def handle(self, request: web.BaseRequest, query: Dict[str, str],
+                     headers: Optional[Dict[str, str]] = None) -> web.StreamResponse:
+        """Serve one WebSocket until it ends, or refuse it with the status that BitMEX gives.
+
+        ``headers`` go on the answer to the upgrade.
+        """
         address = request.remote or ''
-        socket = web.WebSocketResponse(compress=True, max_msg_size=LONGEST_COMMAND)
+        # Pings are answered by the session, so that a pong takes its turn among the messages.
+        socket = web.WebSocketResponse(compress=True, max_msg_size=LONGEST_COMMAND, autoping=False)
+        socket.headers.update(headers or {})
         if not socket.can_prepare(request):
             return _json(400, {'error': 'This address speaks WebSocket: see {}.'.format(DOCS)})
         verdict = self._limits.connection(address, self._wall())
@@ -405,12 +455,20 @@ class Realtime(object):
         hub = self._hub
         hub.sessions[session] = None
         try:
+            if hub.faults is not None:
+                hub.faults.admit(session)
             session.reply(wire.dumps(self._welcome(session.address)))
             hub.send_queued()
             topics = [topic for topic in query.get('subscribe', '').split(',') if topic]
             if topics:
                 hub.subscribe_by_url(session, topics)
             async for message in socket:
+                if message.type == WSMsgType.PING:
+                    session.pong(message.data)
+                    hub.send_queued()
+                    continue
+                if message.type == WSMsgType.PONG:
+                    continue
                 if message.type not in (WSMsgType.TEXT, WSMsgType.BINARY):
                     break
                 # A binary frame is no command, whatever it holds.
@@ -420,8 +478,9 @@ class Realtime(object):
 
     def _welcome(self, address: str) -> Dict[str, Any]:
         left = self._limits.connections_left(address, self._wall())
+        self._advance()
         return {
-            'info': 'Welcome to the BitMEX Realtime API.', 'version': '2.0.0', 'timestamp': iso(self._advance()),
+            'info': 'Welcome to the BitMEX Realtime API.', 'version': '2.0.0', 'timestamp': self._hub.stamp(),
             'docs': DOCS, 'heartbeatEnabled': False, 'limit': {} if left is None else {'remaining': left},
             'appName': 'bitmex-market-maker',
         }

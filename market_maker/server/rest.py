@@ -23,6 +23,8 @@ LISTS = frozenset(['orderID', 'clOrdID', 'targetAccountIds'])  # sent as JSON te
 Answer = namedtuple('Answer', 'status headers body')
 Answer.__doc__ = """One HTTP answer: status, dict of headers, bytes."""
 
+Act = Callable[..., Tuple[int, Any]]   # carries out what a request asks for, as ``Api.request`` does
+
 
 class Rest(object):
     """Answers every request below ``/api/v1``; belongs to the event loop's thread and never waits.
@@ -43,26 +45,31 @@ class Rest(object):
 
     async def handle(self, request: web.BaseRequest, target: str) -> web.Response:
         """Answer one request; ``target`` is its path with the query, byte for byte as it was sent."""
+        return response(await self.answer_to(request, target))
+
+    async def answer_to(self, request: web.BaseRequest, target: str, act: Optional[Act] = None) -> Answer:
+        """Read the body of a request and return its answer; ``act`` as in ``answer``."""
         try:
             body = await request.read() if request.can_read_body else b''
         except web.HTTPRequestEntityTooLarge:
-            answer = refused(Refusal(413, 'request entity too large'), {})
-        else:
-            answer = self.answer(request.method, target, request.headers, body, request.remote or '')
-        return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
+            return refused(Refusal(413, 'request entity too large'), {})
+        return self.answer(request.method, target, request.headers, body, request.remote or '', act)
 
-    def answer(self, verb: str, target: str, headers: Any, body: bytes, address: str) -> Answer:
+    def answer(self, verb: str, target: str, headers: Any, body: bytes, address: str,
+               act: Optional[Act] = None) -> Answer:
         """Carry out one request and return its answer.
 
-        A fault of ours becomes a 500 in BitMEX's shape and a logged traceback.
+        ``act`` stands in for the API: it gets verb, path, query, body, account and moment, once signature and limits
+        were checked, and returns status and payload.  A fault of ours becomes a 500 in BitMEX's shape and a logged
+        traceback.
         """
         try:
-            return self._answer(verb, target, headers, body, address)
+            return self._answer(verb, target, headers, body, address, act or self._api.request)
         except Exception:
             logger.exception('%s %s failed within the local exchange.', verb, target.partition('?')[0])
             return refused(Refusal(500, 'Internal Server Error'), {})
 
-    def _answer(self, verb: str, target: str, headers: Any, body: bytes, address: str) -> Answer:
+    def _answer(self, verb: str, target: str, headers: Any, body: bytes, address: str, act: Act) -> Answer:
         raw_path, _, raw_query = target.partition('?')
         path = unquote(raw_path[len(BASE):])
         try:
@@ -79,7 +86,7 @@ class Rest(object):
             return refused(Refusal(429, verdict.message, name='RateLimitError'), verdict.headers)
         query = query_of(raw_query)
         try:
-            return self._carry_out(verb, path, query, body_of(text, headers.get('Content-Type', '')), account,
+            return self._carry_out(act, verb, path, query, body_of(text, headers.get('Content-Type', '')), account,
                                    verdict.headers)
         except Refusal as refusal:
             # Whoever sent no key to a private route failed to authenticate, and such answers carry no limits.
@@ -89,14 +96,14 @@ class Rest(object):
         """Return the account that the headers sign for, or None for an unsigned request; raise Refusal."""
         return self._api.authenticate(verb, target, headers, text, self._wall(), address)
 
-    def _carry_out(self, verb: str, path: str, query: Dict[str, Any], body: Dict[str, Any], account: Any,
+    def _carry_out(self, act: Act, verb: str, path: str, query: Dict[str, Any], body: Dict[str, Any], account: Any,
                    headers: Dict[str, str]) -> Answer:
         form = query.pop('_format', None) or body.pop('_format', 'json')
         if form not in ('json', 'csv'):
             raise Refusal(400, '_format is invalid')
         now = self._advance()
         try:
-            status, payload = self._api.request(verb, path, query, body, account, now)
+            status, payload = act(verb, path, query, body, account, now)
         finally:
             self._publish()
         if form == 'csv' and status == 200:
@@ -104,6 +111,11 @@ class Rest(object):
             if all(isinstance(row, dict) for row in rows):
                 return Answer(status, dict(headers, **{'Content-Type': 'text/csv; charset=utf-8'}), wire.to_csv(rows))
         return answered(status, payload, headers)
+
+
+def response(answer: Answer) -> web.Response:
+    """Return an answer as aiohttp sends it."""
+    return web.Response(status=answer.status, headers=answer.headers, body=answer.body)
 
 
 def answered(status: int, payload: Any, headers: Dict[str, str]) -> Answer:

@@ -16,6 +16,8 @@ except ImportError:
     orjson = None  # type: ignore[assignment]
 
 TEXT, DEFLATED_TEXT = 0x81, 0xC1   # first byte of a whole text frame, plain and compressed (RFC 6455, RFC 7692)
+CLOSE, PONG = 0x88, 0x8A
+GOING_AWAY = b'\x03\xe9'           # 1001, the payload of a close frame
 DEFLATE_FROM = 1024                # bytes; compressing a shorter message costs more than it saves
 FULL_WINDOW = 15                   # a client that asked for a smaller deflate window gets its frames uncompressed
 

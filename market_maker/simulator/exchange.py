@@ -125,6 +125,10 @@ class Exchange(object):
         """Return the present as text."""
         return self._stamper.text(self.now)
 
+    def set_skew(self, seconds: float) -> None:
+        """Let every time stamp from now on be wrong by so many seconds; what is due stays due when it was."""
+        self._stamper.skew = seconds
+
     def new_order_id(self) -> str:
         """Return a random guid of version 4."""
         digits = '%032x' % self.rng.getrandbits(128)
@@ -379,7 +383,7 @@ class Exchange(object):
         # One look at the clock at a time is enough, however often the switch is armed again.
         if account.switch_at is None or when < account.switch_at:
             self._watch_switch(account, when)
-        return {'now': self.stamp(), 'cancelTime': iso(when)}
+        return {'now': self.stamp(), 'cancelTime': self._stamper.text(when)}
 
     def close_position(self, account: Account, fields: Dict[str, Any]) -> Dict[str, Any]:
         """Close the whole position (POST /order/closePosition), at the market or at ``price``; return the order's

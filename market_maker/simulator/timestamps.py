@@ -51,19 +51,23 @@ def next_multiple(now: float, step: float, offset: float = 0) -> float:
 
 
 class Stamper(object):
-    """Writes the current time as text, fast: the part down to the second is kept while the second lasts."""
+    """Writes the current time as text, fast: the part down to the second is kept while the second lasts.
 
-    __slots__ = ('_millisecond', '_second', '_prefix', '_text')
+    ``skew`` (seconds) makes the text wrong by so much, for a clock that is off.
+    """
+
+    __slots__ = ('skew', '_millisecond', '_second', '_prefix', '_text')
 
     def __init__(self) -> None:
+        self.skew = 0.0
         self._millisecond = -1
         self._second = -1
         self._prefix = ''
         self._text = ''
 
     def text(self, now: float) -> str:
-        """Return ``iso(now)``."""
-        millisecond = int(now * 1000 + 0.5)
+        """Return ``iso(now + skew)``."""
+        millisecond = int((now + self.skew) * 1000 + 0.5)
         if millisecond != self._millisecond:
             self._millisecond = millisecond
             second, rest = divmod(millisecond, 1000)
