@@ -79,7 +79,9 @@ class TestLeverage(object):
         exchange.isolate(account, {'symbol': 'XBTUSD'})
         before = row_of(exchange, account)
         row = exchange.transfer_margin(account, {'symbol': 'XBTUSD', 'amount': 500000})
-        assert row['posMargin'] == before['posMargin'] + 500000 and row['posCross'] == 500000
+        assert row['posCross'] == 500000
+        fees = row['posComm'] - before['posComm']   # the exit at bankruptcy costs more now
+        assert fees == 250 and row['posMargin'] == before['posMargin'] + 500000 + fees
         assert row['liquidationPrice'] < before['liquidationPrice']
         exchange.transfer_margin(account, {'symbol': 'XBTUSD', 'amount': -400000})
         assert refusal(exchange.transfer_margin, account, {'symbol': 'XBTUSD', 'amount': -100001}) == \

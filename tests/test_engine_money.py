@@ -145,14 +145,17 @@ def test_average_price_of_inverse_fills(price, average):
 def test_average_price_of_mixed_fills_has_four_decimals():
     """Fills at several prices give an average of four decimals, on the order and on the position."""
     exchange = a_market(bid=50000, ask=50000.1, size=1000)
-    exchange.rest('XBTUSD', 'Sell', 500500, 1000)
+    exchange.rest('XBTUSD', 'Sell', 500500, 1100)
     account = exchange.open_account()
 
     row = exchange.place(account, order('Buy', 2000))
+    assert (row['cumQty'], row['avgPx']) == (2000, round(1e10 / 199900, 4))   # 199,900 satoshi a lot exactly
 
-    assert row['cumQty'] == 2000
-    assert row['avgPx'] == contracts.average_price(exchange.instruments['XBTUSD'].row, 2000, 10 * 200000 + 10 * 199800)
-    assert exchange.rows('position', account)[0]['avgEntryPrice'] == row['avgPx']
+    row = exchange.place(account, order('Buy', 100))
+    assert row['avgPx'] == 50050.1   # 199,800 satoshi; the nearest tick
+    held = exchange.rows('position', account)[0]
+    assert held['unrealisedCost'] == -(10 * 200000 + 11 * 199800)
+    assert held['avgEntryPrice'] == round(1e10 / 199895, 4)   # 199,895.24 satoshi a lot, against the holder
 
 
 @pytest.mark.parametrize('amount, rate, fee', [
@@ -160,11 +163,13 @@ def test_average_price_of_mixed_fills_has_four_decimals():
     (4840000, -0.00025, -1210),
     (212875, 0.0005, 106),            # 106.4375 gave 106
     (19350000, 0.0009, 17415),
-    (1000, 0.0005, 1), (1000, -0.0005, -1),   # halves away from zero
-    (999, 0.0005, 0),
+    (9495200, 0.0009, 8545),          # 8545.68 gave 8545 in 2025
+    (1102500, 0.00075, 826),          # 826.875 gave 826 in 2020
+    (861700, -0.00025, -215),         # 215.425
+    (1999, 0.0005, 0), (1999, -0.0005, 0),
 ])
-def test_fees_are_rounded_to_the_nearest_unit(amount, rate, fee):
-    """execComm is the cost times the rate, to the nearest unit; a rebate is negative."""
+def test_fees_are_cut_off_below_a_unit(amount, rate, fee):
+    """execComm is the cost times the rate, in whole units; a rebate is negative."""
     assert clearing.portion(amount, scaled(rate)) == fee
 
 
@@ -260,6 +265,22 @@ def test_only_orders_that_add_exposure_are_charged(held, buys, sells, charged):
     cost = clearing.order_needs(position, buys * 100, buys * 200000, 0, sells * 100, sells * 200000, 0)[0]
 
     assert cost == charged * 200000
+
+
+@pytest.mark.parametrize('symbol, dearer', [('XBTUSD', 'buys'), ('ETHUSD', 'sells'), ('XBTUSDT', 'sells')])
+def test_the_dearer_side_counts_in_full(symbol, dearer):
+    """Of bids and asks the side of the greater value counts whole: the asks, but on inverse contracts the bids, as in
+    the rows of 2018; each is rounded up by itself.
+    """
+    position = a_position(symbol)
+    cost, _, init = clearing.order_needs(position, 20000, 4000004, 0, 15000, 3000001, 0)
+    parts = (4000004,) if dearer == 'buys' else (3000001, 1000001)
+
+    assert cost == sum(parts)
+    assert init == sum(clearing.portion_up(part, position.order_rate) for part in parts)
+    cost, _, init = clearing.order_needs(position, 15000, 3000001, 0, 20000, 4000004, 0)
+    parts = (3000001, 1000001) if dearer == 'buys' else (4000004,)
+    assert (cost, init) == (sum(parts), sum(clearing.portion_up(part, position.order_rate) for part in parts))
 
 
 def test_premium_is_what_an_order_would_lose_at_once():

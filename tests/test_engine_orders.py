@@ -297,6 +297,13 @@ class TestAmend(object):
         assert [one['execType'] for one in of_table(changes, 'execution')] == ['Replaced']
         assert [one['size'] for one in of_table(changes, 'orderBookL2', 'update')] == [1000]
 
+    def test_the_text_names_what_was_sent(self, exchange, account, mine):
+        """Also what stayed as it was, as recorded in 2020; only what became another is told."""
+        row = exchange.amend(account, {'orderID': mine['orderID'], 'price': mine['price'], 'orderQty': 100})
+
+        assert row['text'] == 'Amended orderQty price\nSubmitted via API.'
+        assert 'price' not in of_table(exchange.drain(), 'order', 'update')[0]
+
     def test_only_a_smaller_size_keeps_the_place(self, exchange, account, mine):
         """Smaller: still first in line.  Larger: last."""
         exchange.amend(account, {'orderID': mine['orderID'], 'orderQty': 400})

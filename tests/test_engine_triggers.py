@@ -121,6 +121,36 @@ def test_a_close_stop_takes_the_position_of_its_hour(exchange, account):
     assert account.positions['XBTUSD'].quantity == 0 and not account.orders
 
 
+def test_a_stop_that_finds_nothing_to_reduce_is_canceled(exchange, account):
+    """One update tells that it was triggered and canceled, with the text that BitMEX gave in 2020."""
+    for instruction in ('Close', 'ReduceOnly'):
+        exchange.place(account, order('Buy', 100, ordType='Stop', stopPx=50100, execInst=instruction))
+        exchange.drain()
+        exchange.set_mark('XBTUSD', 50100)
+        changes = exchange.drain()
+
+        update, = of_table(changes, 'order')
+        assert (update['ordStatus'], update['triggered'], update['leavesQty']) == ('Canceled', 'StopOrderTriggered', 0)
+        assert update['text'] == ('Canceled: Order had execInst of Close or ReduceOnly and side of Buy but current '
+                                  'position is 0\nSubmitted via API.')
+        assert [row['execType'] for row in of_table(changes, 'execution')] == ['Canceled']
+        exchange.set_mark('XBTUSD', 50000)
+
+
+def test_a_triggered_order_says_so(exchange, account):
+    """Its text tells that the stop price was reached; orders at any price are shown as immediate or cancel."""
+    stop = exchange.place(account, order('Buy', 100, ordType='Stop', stopPx=50100, timeInForce='GoodTillCancel'))
+    assert stop['timeInForce'] == 'ImmediateOrCancel'
+    limit = exchange.place(account, order('Buy', 100, 49000, ordType='StopLimit', stopPx=50100))
+    assert limit['timeInForce'] == 'GoodTillCancel'
+    exchange.set_mark('XBTUSD', 50100)
+
+    rows = {row['orderID']: row for row in exchange.history('order', account)}
+    assert rows[stop['orderID']]['ordStatus'] == 'Filled'
+    assert rows[limit['orderID']]['text'] == 'Triggered: Order stop price reached\nSubmitted via API.'
+    assert rows[limit['orderID']]['workingIndicator'] is True
+
+
 def test_stops_can_be_amended_and_canceled(exchange, account):
     """stopPx, price and size of a waiting order change; its old stop price means nothing any more."""
     mine = exchange.place(account, order('Sell', 300, ordType='Stop', stopPx=49500))

@@ -2,7 +2,7 @@
 
 All values are read and checked before anything changes.  A smaller size alone keeps the order's place in the line; a
 larger one or another price puts it at the end (BitMEX announced amends as a way to keep one's place; how far is not
-written anywhere, so this is our choice).  Pure.
+written anywhere, but in rows of 2020 transactTime stays with a smaller size and moves with the two others).  Pure.
 """
 from typing import Any, Dict, List, Optional  # noqa: F401
 
@@ -19,7 +19,7 @@ UNCHANGED = 'Invalid amend: orderQty, leavesQty, price, stopPx unchanged'
 class Wish(object):
     """What an order is to become."""
 
-    __slots__ = ('leaves', 'ticks', 'stop_ticks', 'peg_offset', 'client_id', 'text', 'changed')
+    __slots__ = ('leaves', 'ticks', 'stop_ticks', 'peg_offset', 'client_id', 'text', 'changed', 'named')
 
     def __init__(self, order: Order) -> None:
         self.leaves = order.leaves
@@ -28,8 +28,14 @@ class Wish(object):
         self.peg_offset = order.peg_offset
         self.client_id = None  # type: Optional[str]
         self.text = None       # type: Any
-        # names of the fields that become others, as the order's text lists them
-        self.changed = []  # type: List[str]
+        self.changed = []  # type: List[str]  # names of the fields that become others
+        self.named = []    # type: List[str]  # and of all that were sent, as the order's text lists them
+
+    def note(self, name: str, is_changed: bool) -> None:
+        """Note a field that was sent, and whether it becomes another."""
+        self.named.append(name)
+        if is_changed:
+            self.changed.append(name)
 
 
 class Amender(object):
@@ -62,13 +68,12 @@ class Amender(object):
         wish = Wish(order)
         quantity, rest, price = get('orderQty'), get('leavesQty'), get('price')
         if quantity is not None and quantity != '' or rest is not None and rest != '':
-            wish.leaves = self._leaves(order, quantity, rest, wish.changed)
+            wish.leaves = self._leaves(order, quantity, rest, wish)
         if price is not None and price != '':
             if order.price_ticks is None:
                 raise Refusal(400, 'Invalid price')
             wish.ticks = orders.price_to_ticks(order.instrument, price, 'Invalid price', 'Invalid price tickSize')
-            if wish.ticks != order.price_ticks:
-                wish.changed.append('price')
+            wish.note('price', wish.ticks != order.price_ticks)
         if 'stopPx' in fields or 'pegOffsetValue' in fields:
             self._read_trigger(order, wish, get('stopPx'), get('pegOffsetValue'))
         if get('clOrdID'):
@@ -81,7 +86,7 @@ class Amender(object):
         return wish
 
     @staticmethod
-    def _leaves(order: Order, quantity: Any, rest: Any, changed: List[str]) -> int:
+    def _leaves(order: Order, quantity: Any, rest: Any, wish: Wish) -> int:
         """Return the wanted leaves; orderQty counts what is filled, leavesQty does not."""
         instrument = order.instrument
         if not given(rest):
@@ -89,8 +94,7 @@ class Amender(object):
             leaves = orders.lots_only(instrument, count) - order.filled
             if leaves <= 0:
                 raise Refusal(400, 'Invalid orderQty')
-            if leaves != order.leaves:
-                changed.append('orderQty')
+            wish.note('orderQty', leaves != order.leaves)
             return leaves
         if given(quantity):
             raise Refusal(400, 'Invalid orderQty')
@@ -99,8 +103,7 @@ class Amender(object):
             raise Refusal(400, 'Invalid leavesQty for lotSize')
         if not 0 < leaves <= instrument.max_quantity:
             raise Refusal(400, 'Invalid leavesQty')
-        if leaves != order.leaves:
-            changed.append('leavesQty')
+        wish.note('leavesQty', leaves != order.leaves)
         return leaves
 
     def _read_trigger(self, order: Order, wish: Wish, stop: Any, offset: Any) -> None:
@@ -110,14 +113,12 @@ class Amender(object):
                 raise Refusal(400, 'Invalid stopPx for ordType')
             wish.stop_ticks = orders.price_to_ticks(order.instrument, stop, 'Invalid stopPx for ordType',
                                                     'Invalid stopPx tickSize')
-            if wish.stop_ticks != order.stop_ticks:
-                wish.changed.append('stopPx')
+            wish.note('stopPx', wish.stop_ticks != order.stop_ticks)
         if given(offset):
             if not trails or not order.is_armed:
                 raise Refusal(400, 'Invalid pegOffsetValue for pegPriceType')
             wish.peg_offset = orders.peg_offset(order, offset)
-            if wish.peg_offset != order.peg_offset:
-                wish.changed.append('pegOffsetValue')
+            wish.note('pegOffsetValue', wish.peg_offset != order.peg_offset)
 
     @staticmethod
     def _client_id(order: Order, client_id: Any) -> Optional[str]:
@@ -205,7 +206,7 @@ class Amender(object):
                 order.price_ticks = ticks
                 update['price'] = instrument.price_of(ticks or 0)
             self._move_trigger(order, wish, update, tape)
-            update['text'] = 'Amended {}\n{}'.format(' '.join(changed), wish.text or last_line(order))
+            update['text'] = 'Amended {}\n{}'.format(' '.join(wish.named), wish.text or last_line(order))
         elif wish.text:
             update['text'] = wish.text
         if wish.client_id is not None:

@@ -1,23 +1,23 @@
 """What a fill, a mark and an open order do to positions and purses: all money of the exchange, in whole minor units.
 
-Rounding, where BitMEX publishes none, is chosen here: fees and funding to the nearest unit (halves away from zero),
-margins up, the cost that leaves with a reduced position down.  Every unit that a rounding moves stays somewhere
-(position, fees or insurance fund), so money is conserved.  Formulas: BitMEX's margin guide of the cross-margin system
-of March 2024, checked against published rows.
+Rounding, where BitMEX published none, follows the recorded rows of 2018 to 2025: fees and rebates are cut off below a
+unit, margins are rounded up, prices that a lot's value gives are rounded against the holder.  Chosen here: funding as
+fees, the cost that leaves with a reduced position down.  Every unit that a rounding moves stays somewhere (position,
+fees or insurance fund), so money is conserved.  Formulas: BitMEX's margin guide of the cross-margin system of March
+2024, checked against published rows.
 """
 from typing import Any, Tuple  # noqa: F401
 
+from market_maker import contracts
 from market_maker.simulator.account import Position
 from market_maker.simulator.instruments import RATE_SCALE
 
-HALF = RATE_SCALE // 2
-
 
 def portion(amount: int, rate: int) -> int:
-    """Return a non-negative amount times a scaled rate (which may be negative), to the nearest unit."""
+    """Return a non-negative amount times a scaled rate (which may be negative), what is below a unit cut off."""
     if rate < 0:
-        return -((amount * -rate + HALF) // RATE_SCALE)
-    return (amount * rate + HALF) // RATE_SCALE
+        return -(amount * -rate // RATE_SCALE)
+    return amount * rate // RATE_SCALE
 
 
 def portion_up(amount: int, rate: int) -> int:
@@ -32,29 +32,39 @@ def order_needs(position: Position, buy_qty: int, buy_cost: int, buy_premium: in
                 sell_premium: int) -> Tuple[int, int, int]:
     """Return (cost that adds exposure, premium, initial margin) of open orders with these sums, all non-negative.
 
-    Orders that only reduce the position are free.  Of what is left the asks count in full and the bids only for what
-    they have more than the asks (BitMEX, margin guide: 20 bids and 15 asks count as 15 asks and 5 bids); a side that
-    adds in part counts in proportion. The premium is what an order would lose at once at the mark price.
+    Orders that only reduce the position are free.  Of what is left the dearer side counts in full and the other for
+    what it has more: on linear contracts the asks (BitMEX, margin guide: 20 bids and 15 asks count as 15 asks and 5
+    bids), on inverse ones, where a lower price makes the greater value, the bids (rows recorded in 2018).  A side that
+    adds in part counts in proportion; each side is rounded up by itself.  The premium is what an order would lose at
+    once at the mark price.
     """
     held = position.quantity
     if held > 0:
         buying, selling = buy_qty, sell_qty - held
     else:
         buying, selling = buy_qty + held, sell_qty
-    cost = premium = 0
-    if selling > 0:
-        if selling == sell_qty:
-            cost, premium = sell_cost, sell_premium
-        else:
-            cost, premium = sell_cost * selling // sell_qty, sell_premium * selling // sell_qty
-        more = buying - selling
-    else:
-        more = buying
+    cost = premium = init = 0
+    rate = position.order_rate
     if buying > 0:
-        premium += buy_premium if buying == buy_qty else buy_premium * buying // buy_qty
+        premium = buy_premium if buying == buy_qty else buy_premium * buying // buy_qty
+        if position.instrument.buy_sign > 0 and selling > 0:
+            more = buying - selling
+        else:
+            more = buying
         if more > 0:
-            cost += buy_cost if more == buy_qty else buy_cost * more // buy_qty
-    return cost, premium, -(-cost * position.order_rate // RATE_SCALE) + premium
+            cost = buy_cost if more == buy_qty else -(-buy_cost * more // buy_qty)
+            init = -(-cost * rate // RATE_SCALE)
+    if selling > 0:
+        premium += sell_premium if selling == sell_qty else sell_premium * selling // sell_qty
+        if position.instrument.buy_sign < 0 and buying > 0:
+            more = selling - buying
+        else:
+            more = selling
+        if more > 0:
+            part = sell_cost if more == sell_qty else -(-sell_cost * more // sell_qty)
+            cost += part
+            init -= -part * rate // RATE_SCALE
+    return cost, premium, init + premium
 
 
 def recharge(position: Position) -> None:
@@ -129,9 +139,14 @@ def carry(position: Position) -> None:
         reserve = -reserve
     if position.isolated:
         position.pos_init = portion_up(cost, position.init_rate)
-        position.pos_comm = portion_up(cost + position.pos_init, instrument.commission_rate)
-        position.pos_margin = position.pos_init + position.pos_comm + position.pos_cross
-        position.pos_maint = position.pos_comm + portion_up(cost, position.maint_rate + (reserve if reserve > 0 else 0))
+        behind = position.pos_init + position.pos_cross
+        if quantity < 0 and instrument.buy_sign < 0 and behind >= cost:
+            position.pos_comm = position.pos_maint = 0  # no price is high enough to use it up
+        else:
+            position.pos_comm = portion_up(cost + behind, instrument.commission_rate)
+            position.pos_maint = position.pos_comm + portion_up(cost, position.maint_rate
+                                                                + (reserve if reserve > 0 else 0))
+        position.pos_margin = behind + position.pos_comm
         maint = position.pos_margin + upnl
         purse.isolated_upnl += upnl
     else:
@@ -155,7 +170,9 @@ def price_of_result(position: Position, result: float) -> Any:
     """Return the price, on the tick, at which the unrealised result is about ``result``; against the holder, so not a
     satoshi better.
 
-    None when the position is flat; the contract's highest price where none can be reached (BitMEX shows 1000000 then).
+    The value of a lot is rounded to a whole unit first, then the price to the tick, both against the holder (rows
+    recorded in 2020).  None when the position is flat; the contract's highest price where none can be reached (BitMEX
+    shows 1000000 then).
     """
     quantity, instrument = position.quantity, position.instrument
     if not quantity:
@@ -165,15 +182,36 @@ def price_of_result(position: Position, result: float) -> Any:
     sign = instrument.buy_sign if quantity > 0 else -instrument.buy_sign
     worth = sign * (position.cost + result)
     highest = instrument.row['maxPrice']
-    if worth <= 0:
+    # what costs the holder: a long linear and a short inverse position are worth less then, the others more
+    lot_value = -(-worth // lots) if sign > 0 else worth // lots
+    if lot_value <= 0:
         return highest if instrument.kind == 'inverse' else instrument.tick
-    price = price_at_lot_value(instrument, worth / lots)
+    price = price_at_lot_value(instrument, lot_value)
     steps = price * instrument.tick_bottom / instrument.tick_top
     # a long falls to its liquidation, a short rises to it: the earlier tick is the safe one for the exchange
     ticks = -int(-(steps - 1e-7) // 1) if quantity > 0 else int((steps + 1e-7) // 1)
     if ticks < 1:
         return instrument.tick
     return min(instrument.price_of(ticks), highest)
+
+
+def average_entry(position: Position) -> Any:
+    """Return avgEntryPrice and avgCostPrice, None when flat: the price of the cost of a lot, against the holder.
+
+    On inverse contracts to the tick while that cost is a whole unit, as after fills at one price; else to four decimals
+    (rows recorded in 2018 to 2026).
+    """
+    quantity, instrument = position.quantity, position.instrument
+    if not quantity:
+        return None
+    lots = abs(quantity) // instrument.lot
+    sign = instrument.buy_sign if quantity > 0 else -instrument.buy_sign
+    cost = sign * position.cost
+    lot_value = max(1, -(-cost // lots) if sign > 0 else cost // lots)
+    price = price_at_lot_value(instrument, lot_value)
+    if instrument.kind == 'inverse' and lot_value * lots == cost:
+        return instrument.price_of(instrument.nearest_ticks(price))
+    return round(price, contracts.AVERAGE_PRICE_DECIMALS)
 
 
 def set_limits(position: Position) -> None:
@@ -197,17 +235,5 @@ def set_limits(position: Position) -> None:
 
 
 def break_even(position: Position) -> Any:
-    """Return the price at which closing would make good what the position has realised; a whole unit per lot against
-    the holder.
-    """
-    quantity, instrument = position.quantity, position.instrument
-    if not quantity:
-        return None
-    lots = abs(quantity) // instrument.lot
-    sign = instrument.buy_sign if quantity > 0 else -instrument.buy_sign
-    worth = sign * (position.cost - position.rebalanced)
-    # BitMEX rounds the value of a lot against the holder, then the price to the tick
-    lot_value = -(-worth // lots) if sign > 0 else worth // lots
-    if lot_value <= 0:
-        return instrument.row['maxPrice']
-    return instrument.price_of(instrument.nearest_ticks(price_at_lot_value(instrument, lot_value)))
+    """Return the price at which closing would make good what the position has realised; None when flat."""
+    return price_of_result(position, -position.rebalanced)

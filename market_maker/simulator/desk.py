@@ -92,7 +92,7 @@ class Desk(object):
     def protect(self, order: Order, leaves: int, tape: Tape) -> None:
         """Refuse a limit order that reaches more than 5 % beyond the market and is larger than the best level there."""
         ticks = order.price_ticks
-        if ticks is None:
+        if ticks is None or not order.instrument.is_protected:
             return
         book = tape.book
         side = book.asks if order.is_buy else book.bids
@@ -111,6 +111,8 @@ class Desk(object):
         price.
         """
         instrument = order.instrument
+        if not instrument.is_protected:
+            return instrument.max_ticks if order.is_buy else 1
         mark = instrument.row.get('markPrice')
         mark_ticks = best if mark is None else mark * instrument.tick_bottom / instrument.tick_top
         if order.is_buy:

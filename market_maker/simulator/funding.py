@@ -1,8 +1,7 @@
 """Funding of perpetuals and the end of dated futures: money that moves between holders at set times.
 
-Funding is paid peer to peer on the value at the mark; each payment is rounded to the nearest unit and what the
-roundings leave over or lack is the insurance fund's, so that money is conserved.  (BitMEX, perpetual contracts guide.)
- Pure.
+Funding is paid peer to peer on the value at the mark; what is below a unit is cut off each payment, and what that
+leaves over or lacks is the insurance fund's, so that money is conserved.  (BitMEX, perpetual contracts guide.)  Pure.
 """
 from typing import Any, Dict, List, Tuple  # noqa: F401
 

@@ -91,6 +91,7 @@ XBTUSD_GRIDS = (('2016-05-13', 1, 0.5), ('2021-06-08', 100, 0.5), ('2024-07-31',
 # first day -> maker, taker fee of derivatives (base tier).  BitMEX's fee announcements.
 FEES = (('2016-01-01', -0.00025, 0.00075), ('2021-08-18', -0.0001, 0.0005), ('2023-01-17', 0.0002, 0.00075),
         ('2024-11-01', 0.0005, 0.0005))
+PROTECTED_SINCE = '2021-02-16'  # first day of price protection (BitMEX, fat-finger rule)
 
 
 def _day(date: Any) -> str:
@@ -186,6 +187,7 @@ class Instrument(object):
         self.funding_at = 0.0                # Unix seconds of the next payment
         self.mark_epoch = 0                  # counts the published marks
         self.mark_pinned = None              # type: Optional[float]
+        self.is_protected = True             # price protection holds
         self.set_grid(row['tickSize'], row.get('lotSize', 1))
         self.set_fees(row.get('makerFee', 0), row.get('takerFee', 0))
         self.set_funding_rate(row.get('fundingRate'))
@@ -261,10 +263,13 @@ class Instrument(object):
     # -- life --------------------------------------------------------------------------------------
 
     def back_to(self, date: Any) -> None:
-        """Take the tick, lot and fees of an earlier day (the grid changed on XBTUSD alone; fees on all contracts)."""
+        """Take the tick, lot, fees and rules of an earlier day (the grid changed on XBTUSD alone, the others on all
+        contracts).
+        """
         if self.is_index:
             return
         self.set_fees(*fees_at(date))
+        self.is_protected = _day(date) >= PROTECTED_SINCE
         if self.symbol == 'XBTUSD':
             price = self.row['lastPrice']
             self.set_grid(*at(date))

@@ -7,7 +7,6 @@ wallets) are only marked, and told once when the changes are collected.  Pure.
 from collections import namedtuple
 from typing import Any, Dict, List, Optional
 
-from market_maker import contracts
 from market_maker.simulator import clearing
 from market_maker.simulator.account import ALL, ORDERS, RISK_LIMITS, Position, Purse
 
@@ -192,7 +191,7 @@ def realised_by_orders(position: Position) -> int:
         cost, quantity = cost * held // quantity, held
     instrument = position.instrument
     at_mark = quantity // instrument.lot * instrument.mark_lot_value
-    return -sign * (cost - at_mark) - clearing.portion(cost, instrument.commission_rate)
+    return -sign * (cost - at_mark) - clearing.portion_up(cost, instrument.commission_rate)
 
 
 def position_row(position: Position) -> Dict[str, Any]:
@@ -203,7 +202,7 @@ def position_row(position: Position) -> Dict[str, Any]:
     size = cost if cost > 0 else -cost
     init = position.init_rate * 1e-12
     row = order_sums(position)
-    average = contracts.average_price(static, quantity, cost) if quantity else None
+    average = clearing.average_entry(position)
     home = foreign = 0  # type: Any
     if not quantity:
         pass

@@ -198,12 +198,13 @@ class Matcher(object):
 
     @staticmethod
     def _average_price(order: Order, level: Level) -> float:
-        """avgPx: of the lot-rounded cost; to the tick while there is one price, four decimals when there are several
-        (recorded rows).
+        """avgPx: of the lot-rounded cost; to the tick while there is one price, when there are several of the cost of a
+        lot in whole units, cut off, to four decimals (rows recorded in 2020 and 2025).
         """
         instrument = order.instrument
         if order.is_mixed:
-            return contracts.average_price(instrument.row, order.filled, order.cost)
+            lot_value = order.cost // (order.filled // instrument.lot)
+            return round(clearing.price_at_lot_value(instrument, lot_value), contracts.AVERAGE_PRICE_DECIMALS)
         if instrument.kind != 'inverse':
             return level.price
         return instrument.price_of(instrument.nearest_ticks(clearing.price_at_lot_value(instrument, level.lot_value)))
@@ -277,8 +278,10 @@ class Matcher(object):
         if order.link:
             self.house.trigger.to_link.append(order)
 
-    def cancel(self, order: Order, text: str, tape: Tape, status: str = CANCELED) -> Dict[str, Any]:
-        """End an order: out of the book, its row Canceled (or Rejected) with that text; return the row."""
+    def cancel(self, order: Order, text: str, tape: Tape, status: str = CANCELED, **more: Any) -> Dict[str, Any]:
+        """End an order: out of the book, its row Canceled (or Rejected) with that text and whatever else changes in it;
+        return the row.
+        """
         stamp = self.house.stamp()
         if order.is_counted:
             self.uncount(order)
@@ -291,6 +294,7 @@ class Matcher(object):
         changed = {'orderID': order.order_id, 'clOrdID': order.client_id, 'account': order.account.id,
                    'symbol': order.instrument.symbol,
                    'ordStatus': status, 'leavesQty': 0, 'text': text, 'timestamp': stamp, 'transactTime': stamp}
+        changed.update(more)
         if row['workingIndicator']:
             changed['workingIndicator'] = False
         row.update(changed)

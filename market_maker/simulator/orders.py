@@ -21,6 +21,7 @@ TEXT_LIMIT = 1000          # characters of an annotation; longer ones are cut
 HUGE = 10 ** 15            # no quantity, price or amount reaches this
 
 STOP_TYPES = ('Stop', 'StopLimit', 'MarketIfTouched', 'LimitIfTouched')
+AT_ANY_PRICE = frozenset(('Market', 'Stop', 'MarketIfTouched'))
 LIMIT_TYPES = ('Limit', 'StopLimit', 'LimitIfTouched', 'Pegged')
 TYPES = ('Market', 'Limit', 'Pegged') + STOP_TYPES
 TIMES_IN_FORCE = ('Day', 'GoodTillCancel', 'ImmediateOrCancel', 'FillOrKill')
@@ -207,7 +208,7 @@ def read_order(account: Any, instrument: Instrument, fields: Dict[str, Any]) -> 
     if given(get('simpleOrderQty')):
         raise Refusal(400, 'Invalid simpleOrderQty')
     quantity = lots_only(instrument, quantity)
-    if kind == 'Market' or kind == 'Stop' or kind == 'MarketIfTouched':
+    if kind in AT_ANY_PRICE:
         ticks = None
     elif price is None:
         ticks = None
@@ -226,12 +227,12 @@ def read_order(account: Any, instrument: Instrument, fields: Dict[str, Any]) -> 
             raise Refusal(400, 'Duplicate clOrdID')
         order.client_id = client_id
     time_in_force = get('timeInForce')
-    if kind == 'Market':
-        order.time_in_force = 'ImmediateOrCancel'
+    if kind in AT_ANY_PRICE:
+        order.time_in_force = 'ImmediateOrCancel'  # and so BitMEX shows them
     if time_in_force:
         if not isinstance(time_in_force, str) or time_in_force not in TIMES_IN_FORCE:
             raise Refusal(400, 'Unsupported timeInForce')
-        if kind != 'Market' or time_in_force == 'FillOrKill':
+        if kind not in AT_ANY_PRICE or time_in_force == 'FillOrKill':
             order.time_in_force = time_in_force
     if instructions:
         read_instructions(order, instructions)

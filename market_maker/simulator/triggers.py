@@ -17,6 +17,9 @@ LAST, MARK, INDEX = 'LastPrice', 'MarkPrice', 'IndexPrice'
 WITHIN_MARK = 0.05      # LastWithinMark: how far the last price may be from the mark
 TRAIL_STEP = 0.001      # a trailing stop follows when its reference has moved this fraction
 TRIGGERED = 'StopOrderTriggered'
+# texts as recorded in 2020
+REACHED = 'Triggered: Order stop price reached\n'
+NOTHING_TO_CLOSE = 'Canceled: Order had execInst of Close or ReduceOnly and side of {} but current position is {}\n{}'
 
 
 class Waiting(object):
@@ -118,13 +121,20 @@ class Trigger(object):
         return abs(tape.last_ticks - mark) <= mark * WITHIN_MARK
 
     def set_off(self, order: Order, tape: Tape) -> None:
-        """Turn a waiting order into a working one, or reject it when it cannot be carried."""
+        """Turn a waiting order into a working one; cancel it when it should reduce a position and there is none, reject
+        it when the account cannot carry it.
+        """
         house, desk, matcher = self.house, self.house.desk, self.house.matcher
         self.disarm(order)
+        if order.reduce_only and not self._reduces(order):
+            matcher.cancel(order, NOTHING_TO_CLOSE.format(order.side, order.position.quantity, last_line(order)), tape,
+                           triggered=TRIGGERED)
+            return
         stamp = house.stamp()
         changed = {'orderID': order.order_id, 'clOrdID': order.client_id, 'account': order.account.id,
                    'symbol': tape.symbol,
-                   'triggered': TRIGGERED, 'workingIndicator': True, 'timestamp': stamp}
+                   'triggered': TRIGGERED, 'workingIndicator': True, 'text': REACHED + last_line(order),
+                   'timestamp': stamp, 'transactTime': stamp}
         self._resize(order, changed)
         order.row.update(changed)
         matcher.journal.outbox.append(make_change('order', 'update', [changed], order.account.id, tape.symbol))
@@ -137,6 +147,11 @@ class Trigger(object):
             matcher.cancel(order, '{}\n{}'.format(refusal.message, last_line(order)), tape, 'Rejected')
             return
         desk.work(order, tape)
+
+    @staticmethod
+    def _reduces(order: Order) -> bool:
+        held = order.position.quantity
+        return bool(held) and (held > 0) != order.is_buy
 
     @staticmethod
     def _resize(order: Order, changed: Dict[str, Any]) -> None:
