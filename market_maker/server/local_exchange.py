@@ -87,6 +87,7 @@ class LocalExchange(object):
         self.is_market_away = False   # nobody trades but the clients
         self.renew = None         # type: Optional[Callable[[], Tuple[Any, Any, Pace]]]  # makes another exchange like it
         self.guests = {}          # type: Dict[str, float]  # token of a process that shook hands -> wall time of the last
+        self.recorder = None      # type: Any  # what writes down an account's conduct, for a judge
         self._house(exchange, street)
         self.faults = Faults(self, seed)
         self._server = None       # type: Any
@@ -104,6 +105,11 @@ class LocalExchange(object):
         self.hub = Hub(exchange, self.api, self.limits, self.pace.wall, self.advance)
         self.rest = rest.Rest(self.api, self.limits, self.pace.wall, self.advance, self.hub.flush)
         self.realtime = Realtime(self.hub, self.limits, self.pace.wall, self.advance)
+        self.record(self.recorder)
+
+    def record(self, recorder: Any) -> None:
+        """Let a ``recorder.Recorder`` see everything from now on; None ends that."""
+        self.recorder = self.hub.recorder = self.rest.recorder = recorder
 
     @property
     def base(self) -> str:
@@ -283,18 +289,23 @@ class LocalExchange(object):
             await request.writer.write(b'HTTP/1.1 100 Continue\r\n\r\n')
             request.writer.output_size = 0
         if path.startswith(rest.BASE + '/'):
-            if self.faults.requests:
-                response = await self.faults.serve(request, target, path, self.rest)
-            else:
-                response = await self.rest.handle(request, target)
-            if self.pace.skew:
-                response.headers.update(self._date())
-            return response  # type: ignore[no-any-return]
+            if self.recorder is not None:
+                return await self.recorder.watch(request, target, lambda: self._serve_rest(request, target, path))
+            return await self._serve_rest(request, target, path)
         if path in SOCKETS:
             return await self._serve_socket(request, rest.query_of(query))
         if path in (local.HANDSHAKE, local.ACCOUNTS):
             return _response(await self._shake_hands(request, path))
         return _response(rest.refused(Refusal(404, 'Not Found'), {}))
+
+    async def _serve_rest(self, request: web.BaseRequest, target: str, path: str) -> web.StreamResponse:
+        if self.faults.requests:
+            response = await self.faults.serve(request, target, path, self.rest)
+        else:
+            response = await self.rest.handle(request, target)
+        if self.pace.skew:
+            response.headers.update(self._date())
+        return response  # type: ignore[no-any-return]
 
     async def _serve_socket(self, request: web.BaseRequest, query: Dict[str, str]) -> web.StreamResponse:
         if self.faults.upgrades:

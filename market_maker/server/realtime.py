@@ -132,6 +132,7 @@ class Hub(object):
         self._followers = {}  # type: Dict[Topic, Dict[Session, None]]
         self._followed = {}   # type: Dict[Tuple[str, Optional[int]], int]  # table and account -> topics of it
         self.faults = None    # type: Any  # what stands between a change and those who follow it
+        self.recorder = None  # type: Any  # see LocalExchange.record
         self._exchange = exchange
         self._api = api
         self._limits = limits
@@ -173,6 +174,8 @@ class Hub(object):
         """Send every change since the last call to those who follow it, and everything else that is queued."""
         changes = self._exchange.drain()
         if changes:
+            if self.recorder is not None:
+                self.recorder.changed(changes)
             for change in _merged(changes, self._followed):
                 self._send(*change)
         self.send_queued()
@@ -455,11 +458,13 @@ class Realtime(object):
         hub = self._hub
         hub.sessions[session] = None
         try:
+            topics = [topic for topic in query.get('subscribe', '').split(',') if topic]
+            if hub.recorder is not None:
+                hub.recorder.opened(session, topics)
             if hub.faults is not None:
                 hub.faults.admit(session)
             session.reply(wire.dumps(self._welcome(session.address)))
             hub.send_queued()
-            topics = [topic for topic in query.get('subscribe', '').split(',') if topic]
             if topics:
                 hub.subscribe_by_url(session, topics)
             async for message in socket:
@@ -475,6 +480,8 @@ class Realtime(object):
                 hub.hear(session, message.data if message.type == WSMsgType.TEXT else '')
         finally:
             hub.remove(session)
+            if hub.recorder is not None:
+                hub.recorder.closed(session)
 
     def _welcome(self, address: str) -> Dict[str, Any]:
         left = self._limits.connections_left(address, self._wall())

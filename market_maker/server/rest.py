@@ -41,6 +41,7 @@ class Rest(object):
         self._wall = wall
         self._advance = advance
         self._publish = publish
+        self.recorder = None  # type: Any  # see LocalExchange.record
         self.seen = {}    # type: Dict[Optional[int], float]  # account (None: unsigned) -> wall time of its last request
 
     async def handle(self, request: web.BaseRequest, target: str) -> web.Response:
@@ -50,7 +51,7 @@ class Rest(object):
     async def answer_to(self, request: web.BaseRequest, target: str, act: Optional[Act] = None) -> Answer:
         """Read the body of a request and return its answer; ``act`` as in ``answer``."""
         try:
-            body = await request.read() if request.can_read_body else b''
+            body = await request.read() if request.body_exists else b''
         except web.HTTPRequestEntityTooLarge:
             return refused(Refusal(413, 'request entity too large'), {})
         return self.answer(request.method, target, request.headers, body, request.remote or '', act)
@@ -82,6 +83,8 @@ class Rest(object):
         who = account.id if account is not None else None
         now = self.seen[who] = self._wall()
         verdict = self._limits.request(verb, path, who, address, now)
+        if self.recorder is not None:
+            self.recorder.charged(verdict)
         if not verdict.allowed:
             return refused(Refusal(429, verdict.message, name='RateLimitError'), verdict.headers)
         query = query_of(raw_query)
@@ -102,6 +105,8 @@ class Rest(object):
         if form not in ('json', 'csv'):
             raise Refusal(400, '_format is invalid')
         now = self._advance()
+        if self.recorder is not None:   # what has happened until now is not this request's doing
+            self.recorder.apart(self._publish)
         try:
             status, payload = act(verb, path, query, body, account, now)
         finally:

@@ -235,6 +235,7 @@ class Faults(object):
             return
         fault.is_on = True
         self._sort()
+        self._tell(fault)
         logger.info('Fault on: %s', fault.row())
         fault.begin()
         if fault.options['seconds'] is not None:
@@ -249,10 +250,15 @@ class Faults(object):
                 one.is_on = False
                 self._sort()
                 one.end()
+                self._tell(one)
                 logger.info('Fault off: %s after %d hits', one.name, one.hits)
         if named and self._runs:
             self._server.hub.flush()
         return len(named)
+
+    def _tell(self, fault: Fault) -> None:
+        if self._server.recorder is not None:
+            self._server.recorder.trouble(fault)
 
     def clear(self) -> int:
         """Stop all profiles and switch everything off; return how many faults were on."""
