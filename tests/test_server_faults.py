@@ -463,6 +463,25 @@ def test_the_market_leaves_and_comes_back(testnet, client):
     assert [(row['side'], row['price']) for row in book] == [('Buy', 59000)]
 
 
+def test_the_tick_changes_while_the_contract_trades(testnet, client):
+    """Orders off the new tick are refused, resting ones stay, the market moves on to it, and the end brings it back."""
+    resting = client.place(**dict(LIMIT, price=58999.9))
+    with private(testnet, ['instrument:XBTUSD']) as ws:
+        with testnet.faults('tick-size', factor=5):
+            ws.change('instrument', 'update', tickSize=0.5)
+            refused = client.send('POST', '/order', dict(LIMIT, price=58999.9))
+            client.place(**dict(LIMIT, price=58999.5))
+            wait_for(lambda: 60000.5 in [row['price'] for row in client.get('/orderBook/L2?symbol=XBTUSD&depth=0')])
+            book = client.get('/orderBook/L2?symbol=XBTUSD&depth=0')
+        ws.change('instrument', 'update', tickSize=0.1)
+    wait_for(lambda: 60000.1 in [row['price'] for row in client.get('/orderBook/L2?symbol=XBTUSD&depth=0')])
+
+    assert (refused.status_code, refused.json()['error']['message']) == (400, 'Invalid price tickSize')
+    assert [row['price'] for row in book if row['price'] % 0.5] == [58999.9]
+    assert resting['orderID'] in [order['orderID'] for order in opened(client)]
+    client.place(**dict(LIMIT, price=58999.9))
+
+
 def test_an_account_trades_by_hand(testnet, client):
     with private(testnet, ['position', 'execution']) as ws:
         with testnet.faults('manual-trade', account='alice', quantity=300):

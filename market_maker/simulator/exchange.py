@@ -454,6 +454,9 @@ class Exchange(object):
         """
         tape = self.tapes[symbol]
         instrument = tape.instrument
+        if instrument.grain > 1:
+            # never better than asked for
+            price_ticks -= price_ticks % instrument.grain if side == BUY else -(-price_ticks % instrument.grain)
         if side == BUY:
             opposite = tape.book.asks.prices
             crosses = opposite and price_ticks >= -opposite[-1]
@@ -578,6 +581,26 @@ class Exchange(object):
             tape.set('state', state)
         else:
             raise ValueError('no such state of a contract: {}'.format(state))
+
+    def set_tick(self, symbol: str, tick: float) -> None:
+        """Make the tick of a contract coarser while it trades: a multiple of the one that it was listed with.
+
+        Resting orders stay where they are, off the new tick or not; the market's own move on to it.  ValueError for a
+        tick that is no such multiple.
+        """
+        tape = self.tapes[symbol]
+        instrument = tape.instrument
+        grain = instrument.ticks_of(tick)
+        if not grain or grain < 1:
+            raise ValueError('a tick of {} is no multiple of {}, the tick that {} was listed with'.format(
+                tick, instrument.tick, symbol))
+        instrument.grain = grain
+        tape.set('tickSize', instrument.price_of(grain))
+        for side in (tape.book.bids, tape.book.asks):
+            off = [order for level in side.walk() if level.ticks % grain for order in level
+                   if order.account is self.market]
+            for order in off:
+                self.withdraw(order)
 
     # -- tables ------------------------------------------------------------------------------------
 

@@ -203,12 +203,18 @@ class _StillSide(object):
         self._exchange = exchange
         self._symbol, self._side, self._price, self._size = symbol, side, price, size
         self._orders = []   # type: List[Any]
+        self._grain = 1     # of the instrument when they were placed
 
     def renew(self):
         # type: () -> None
         """Add what has been taken, behind what is left, so that nobody loses his place to it."""
         if not is_open(self._exchange, self._symbol):
             return
+        grain = self._exchange.instruments[self._symbol].grain
+        if grain != self._grain:
+            self._grain = grain
+            for order in self._orders:
+                self._exchange.withdraw(order)
         self._orders = [order for order in self._orders if order.leaves]
         missing = self._size - sum(order.leaves for order in self._orders)
         if missing <= 0:

@@ -169,7 +169,7 @@ def price_to_ticks(instrument: Instrument, value: Any, message: str, tick_messag
     if not 0 < price <= instrument.row['maxPrice']:
         raise Refusal(400, message)
     ticks = instrument.ticks_of(price)
-    if ticks is None:
+    if ticks is None or ticks % instrument.grain:
         raise Refusal(400, tick_message)
     if not ticks:
         raise Refusal(400, message)

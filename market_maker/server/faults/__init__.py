@@ -67,6 +67,7 @@ crossed-book        bid and ask change places in the tables that show them      
 market-closed       contracts are closed                                                      symbol (all)
 settled             a contract settles, for good                                              symbol (XBTUSD)
 empty-book          the market's orders leave the book, and it stops trading                  side (both, Buy, Sell)
+tick-size           the tick becomes coarser while the contract trades                        factor (5), symbol (all)
 manual-trade        an account trades by hand                                                 symbol, side, quantity,
                                                                                               every
 clock-skew          the exchange's clock is off, and jumps                                    offset (30 s), every
@@ -147,6 +148,7 @@ CATALOGUE = collections.OrderedDict([
     ('market-closed', (events.MarketClosed, {})),
     ('settled', (events.Settled, {})),
     ('empty-book', (events.EmptyBook, {})),
+    ('tick-size', (events.TickSize, {})),
     ('manual-trade', (events.ManualTrade, {})),
     ('clock-skew', (events.ClockSkew, {})),
     ('restart', (events.Restart, {})),

@@ -85,6 +85,24 @@ class EmptyBook(Event):
         self.server.is_market_away = False
 
 
+class TickSize(Event):
+    """The tick of a contract changes while it trades: ``factor`` times what it was listed with, until the end."""
+
+    OPTIONS = {'symbol': (None, text), 'factor': (5, whole(1, 1000))}
+
+    def happen(self) -> None:
+        """Make the ticks coarser."""
+        self._set(self.options['factor'])
+
+    def end(self) -> None:
+        """Put the old ticks back."""
+        self._set(1)
+
+    def _set(self, factor: int) -> None:
+        for symbol in self.symbols():
+            self.server.exchange.set_tick(symbol, self.server.exchange.instruments[symbol].price_of(factor))
+
+
 class ManualTrade(Event):
     """The owner of an account trades by hand: a market order of ``quantity`` that no program of his knows of."""
 

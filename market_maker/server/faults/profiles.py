@@ -54,8 +54,9 @@ EVERYTHING = Profile(
         ('unauthorized', {'rate': 0.5}), ('silent-table', {'tables': 'quote'}), ('silent-table', {'tables': 'order'}),
         ('silent-table', {'tables': 'instrument'}), ('silent-table', {'tables': 'execution'}),
         ('silent-table', {'tables': 'position'}), ('duplicate-inserts', {}), ('crossed-book', {}), ('empty-book', {}),
-        ('missing-partial', {}), ('doubled-partial', {'delay': 0.5}), ('late-partial', {'delay': 1.0}),
-        ('early-deltas', {'delay': 0.5}), ('slow-request', {'delay': 0.5, 'rate': 0.5})],
+        ('tick-size', {}), ('missing-partial', {}), ('doubled-partial', {'delay': 0.5}),
+        ('late-partial', {'delay': 1.0}), ('early-deltas', {'delay': 0.5}),
+        ('slow-request', {'delay': 0.5, 'rate': 0.5})],
     (0.5, 2.0), (0.5, 2.5))
 
 PROFILES = collections.OrderedDict([
