@@ -1,6 +1,8 @@
 """A plain client of the local exchange for tests: signed requests and a WebSocket that waits for what it wants."""
+import http.client
 import json
 import time
+from urllib.parse import urlsplit
 
 import requests
 import websocket
@@ -100,6 +102,22 @@ class Socket:
 def is_about(frame, table):
     """Tell whether a frame is an image or a change of a table."""
     return isinstance(frame, dict) and frame.get('table') == table
+
+
+def refused_upgrade(url, headers=()):
+    """Return status and decoded body of a refused WebSocket upgrade; old versions of websocket-client drop the body."""
+    place = urlsplit(url)
+    connection = http.client.HTTPConnection(place.hostname, place.port, timeout=10)
+    try:
+        connection.request('GET', place.path + ('?' + place.query if place.query else ''), headers=dict(
+            [line.split(': ', 1) for line in headers], **{'Upgrade': 'websocket', 'Connection': 'Upgrade',
+                                                          'Sec-WebSocket-Version': '13',
+                                                          'Sec-WebSocket-Key': 'AAAAAAAAAAAAAAAAAAAAAA=='}))
+        response = connection.getresponse()
+        assert response.status != 101, 'the upgrade was not refused'
+        return response.status, json.loads(response.read().decode('utf-8'))
+    finally:
+        connection.close()
 
 
 def auth_headers(key, secret, expires=None):

@@ -96,13 +96,16 @@ def test_orders_begin_in_the_order_of_the_list(server, bot):
 
 
 def test_never_above_ten_a_second(server, bot):
-    """When the exchange has a limit of ten a second, no second sees more; first come the inner levels."""
+    """When the exchange has a limit of ten a second, no second sees more; first come the inner levels.
+
+    A thread that is slow to send may be overtaken by the other ones, and by nobody else.
+    """
     desk = Desk(server, 0.002, **{'x-ratelimit-limit': '600', 'x-ratelimit-remaining': '500',
                                   'x-ratelimit-remaining-1s': '9'})
     rows = bot.amend_orders(amends(25))
     assert len(rows) == 25 and desk.most_in_a_second() <= 10
     assert 2.0 < desk.came[-1] - desk.came[0] < 4.0
-    assert sorted(desk.names[:9]) == sorted('order {}'.format(number) for number in range(9))
+    assert set(desk.names[:9]) <= {'order {}'.format(number) for number in range(9 + SENDERS - 1)}
 
 
 def test_a_cancel_finds_its_reserve(server, bot):
