@@ -10,13 +10,15 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check install --quiet
 # Most tests wait for sockets and processes; those of a file stay together and in their order.
 SIDE_BY_SIDE = -n 3 --dist loadfile
 
-.PHONY: help demo test test-quick test-soak test-suite test-oldest test-pythons lint docs bench bench-quick clean
+.PHONY: help demo test test-quick test-soak test-clients test-suite test-oldest test-pythons lint docs bench bench-quick clean
 
 help:
 	@echo 'make demo         the bot on a lively local market until Ctrl-C (DEMO_SECONDS=20 make demo ends by itself)'
 	@echo 'make test         everything: lint, the suite with coverage, oldest dependencies, every Python on this machine'
 	@echo 'make test-quick   the suite without what builds, installs or runs for long'
 	@echo 'make test-soak    what runs for minutes: recordings at their own pace, faults, many clients'
+	@echo 'make test-clients clients that others wrote, on the local exchange: bitmex-ws, ccxt, bitmex-realtime-api'
+	@echo '                  (CLIENT_SECONDS=5 make test-clients follows their streams for 5 s instead of a minute)'
 	@echo 'make lint         ruff, mypy, vermin'
 	@echo 'make docs         the pages as a site in docs/_build, every warning an error'
 	@echo 'make bench        the benchmarks; make bench-quick keeps the scripts alive'
@@ -52,6 +54,19 @@ test-quick: $(VENV)/stamp-test
 
 test-soak: $(VENV)/stamp-test
 	$(BIN)/python -m pytest -m soak --durations=0
+
+# The clients in an environment of their own, for they want libraries that we do not; the Node client where npm is.
+CLIENTS = .venvs/clients
+$(CLIENTS)/stamp: setup.py tests/clients/requirements.txt tests/clients/package.json
+	@sh .ci/make-venv $(CLIENTS) '$(PYTHON)'
+	$(CLIENTS)/bin/python -m pip --disable-pip-version-check install --quiet \
+		-e '.[testnet,speed]' -r tests/clients/requirements.txt
+	@cp tests/clients/package.json $(CLIENTS)/
+	@if command -v npm >/dev/null; then npm install --prefix $(CLIENTS) --no-audit --no-fund --silent; fi
+	@touch $@
+
+test-clients: $(CLIENTS)/stamp
+	CLIENT_NODE_MODULES=$(CLIENTS)/node_modules $(CLIENTS)/bin/python -m pytest --durations=5 tests/clients
 
 test-oldest: $(VENV)/stamp-test
 	sh .ci/test-oldest '$(PYTHON)'

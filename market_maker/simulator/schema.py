@@ -119,6 +119,8 @@ TABLES = OrderedDict([
     _table('affiliate', 'account currency', 'account currency prevPayout prevTurnover prevComm prevTimestamp '
            'execTurnover execComm totalReferrals totalTurnover totalComm payoutPcnt pendingPayout timestamp', True,
            False),
+    # BitMEX lists it, and nobody recorded a row of it: always empty here.
+    _table('account', 'account', 'account', True, False),
     _table('announcement', 'id', 'id link title content date', by_symbol=False),
     _table('chat', 'id', 'id date user message html fromBot channelID', by_symbol=False),
     _table('connected', 'id', 'id users bots', by_symbol=False),
