@@ -78,6 +78,42 @@ CHECK_POSITION_LIMITS = False
 MIN_POSITION = -10000
 MAX_POSITION = 10000
 
+# The largest size of one order (contracts); a larger one is cut down to it. None leaves it to the exchange's own limit.
+ORDER_SIZE_LIMIT = None
+
+# How many orders of the bot may rest at once; the outer ones are left out. BitMEX took 200 for a contract. None: no
+# limit.
+ORDER_COUNT_LIMIT = 200
+
+# How much worse than both the mark price and the last trade an order may be priced: a bid above, an ask below them
+# (fraction of the price). One that is worse is not sent. None: no limit.
+PRICE_BAND = 0.1
+
+# Stop quoting when this much was lost: since the bot first ran with one of these limits, since the highest balance
+# after that, or since midnight UTC (in XBT, or in USDT on contracts settled in it; counted with what is unrealised;
+# None: no limit). It quotes again only after `marketmaker resume`, also when it is started anew.
+LOSS_LIMIT = None
+DRAWDOWN_LIMIT = None
+DAILY_LOSS_LIMIT = None
+
+# The least part of the balance that positions must leave free; with less, only orders that make the position smaller
+# are placed (fraction of the balance; 0: no limit).
+FREE_MARGIN_LIMIT = 0
+
+# The least distance between the mark price and the price at which the position would be liquidated; nearer, only
+# orders that make the position smaller are placed (fraction of the price; 0: no limit).
+LIQUIDATION_LIMIT = 0
+
+# A side that has traded this much within the last FILLED_WINDOW seconds is not quoted until it has calmed down
+# (contracts; None: no limit): somebody may know more than we do.
+FILLED_LIMIT = None
+FILLED_WINDOW = 60
+
+# No quotes while the price has moved by more than this within the last MOVE_WINDOW seconds (fraction of the price;
+# None: no limit).
+MOVE_LIMIT = None
+MOVE_WINDOW = 10
+
 # True: orders only ever add to the book; one that would trade at once is cancelled by the exchange instead (no taker
 # fees).
 POST_ONLY = False

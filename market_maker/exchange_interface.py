@@ -14,12 +14,13 @@ from operator import itemgetter
 from typing import Any, Dict, Iterable, List, Optional, Tuple  # noqa: F401
 
 from market_maker import bitmex, contracts, local
-from market_maker.orders import commands, converge, risk
+from market_maker.orders import commands, converge, limits, risk
 from market_maker.orders.results import Results
 from market_maker.rest.names import is_generated, new_name
 from market_maker.settings import command_line, settings
+from market_maker.state import losses
 from market_maker.utils import constants, log
-from market_maker.utils.errors import (AuthenticationError, MarketClosedError, MarketEmptyError,
+from market_maker.utils.errors import (AuthenticationError, LimitReached, MarketClosedError, MarketEmptyError,
                                        MarketMakerError, OrderNotFound, OutcomeUnknown, SettingsError)
 
 logger = log.under('market_maker')
@@ -36,6 +37,7 @@ NO_MARGIN = ('prevRealisedPnl', 'grossComm', 'grossOpenCost', 'grossOpenPremium'
              'riskValue', 'initMargin', 'maintMargin', 'realisedPnl', 'unrealisedPnl', 'marginLeverage',
              'marginUsedPcnt')   # with MARGIN, what a dry run's margin row holds
 PRICE = itemgetter('price')
+ANY = float('inf')
 REFUSED_TEXT = 'Invalid ordStatus'   # BitMEX's answer to an amend of an order that rests no more
 REMEMBERED = 10000   # names of orders whose kind is kept
 SHORT = 2.0      # seconds for the one attempt of somebody in a hurry
@@ -47,7 +49,11 @@ GLANCE = 0.01    # seconds between two looks at the tables
 
 
 class Reserved(dict):
-    """An order with a name under which it is known to be on its way."""
+    """An order with a name under which it is known to be on its way, and that was held against the limits."""
+
+
+class Checked(dict):
+    """An amend that was held against the limits."""
 
 
 class ExchangeInterface(object):
@@ -69,6 +75,8 @@ class ExchangeInterface(object):
         self._own_names = {}      # type: Dict[Any, bool]   # clOrdID -> whether we generate such names
         self._given_names = {}    # type: Dict[str, bool]   # clOrdIDs of the strategy's that we sent -> True
         self._fills = commands.FillWatch()
+        self.limits = limits.Limits()
+        self._losses = None       # type: Any   # (state folder, its state.losses.Losses)
         self._rng = random.SystemRandom()
         self._warned = set()      # type: Any   # warnings that were given
         self._known_orders = None   # type: Any   # (version, what _orders returned for it)
@@ -239,6 +247,9 @@ class ExchangeInterface(object):
         if self.is_closing:
             self._warn_once('The bot is shutting down and places nothing any more.')
             return []
+        excess = self._excess([order for order in orders if not isinstance(order, Reserved)])
+        if excess:
+            orders = self._without(orders, excess)
         named = [order if isinstance(order, Reserved) else self.reserve(order) for order in orders]
         for order in named:
             self._commands.sent(order['clOrdID'], time.monotonic())
@@ -254,12 +265,15 @@ class ExchangeInterface(object):
             else:
                 self._commands.refused(order['clOrdID'])
         self.results.created += len(rows)
-        return rows
+        return _with_errors(rows, excess)
 
     def amend_orders(self, orders: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
         """Amend orders by orderID or clOrdID and return the rows that came back; in a dry run the list, unsent."""
         if self.dry_run:
             return orders
+        excess = self._excess([order for order in orders if not isinstance(order, Checked)])
+        if excess:
+            orders = self._without(orders, excess)
         rows = self._note(self.bitmex.amend_orders(orders))
         for order, error in getattr(rows, 'errors', ()):
             if isinstance(error, OrderNotFound) or getattr(error, 'message', '').startswith(REFUSED_TEXT):
@@ -270,7 +284,7 @@ class ExchangeInterface(object):
                     if row['orderID'] == order.get('orderID'):
                         self._commands.doubt(row, order, time.monotonic())
         self.results.amended += len(rows)
-        return rows
+        return _with_errors(rows, excess)
 
     def cancel_orders(self, orders: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
         """Cancel orders in one request and return the rows that came back; in a dry run return the list unsent."""
@@ -427,13 +441,20 @@ class ExchangeInterface(object):
         return was
 
     def rooms(self) -> Dict[str, float]:
-        """Return for each side the contracts that may work at once without taking the position beyond its limit."""
-        if not settings.CHECK_POSITION_LIMITS:
-            return {'Buy': float('inf'), 'Sell': float('inf')}
-        low, high = self._fills.bounds(self.get_position(), self.get_orders(), self.bitmex.ws.finished_order,
-                                        time.monotonic())
-        return {'Buy': risk.room('Buy', high, settings.MIN_POSITION, settings.MAX_POSITION),
-                'Sell': risk.room('Sell', low, settings.MIN_POSITION, settings.MAX_POSITION)}
+        """Return for each side the contracts that may work at once without passing a limit; infinity where none is set.
+
+        One line is logged when a limit begins to bite, and one when it lets go.
+        """
+        rooms = self.limits.rooms(self._facts(), settings)
+        self._tell_limits()
+        return rooms
+
+    def admitted(self, buys: List[Dict[str, Any]], sells: List[Dict[str, Any]],
+                 rooms: Dict[str, float]) -> List[Dict[str, Any]]:
+        """Return the wanted orders of both sides, cut to what the limits allow; the caller's own stay as they are."""
+        wanted = self.limits.admitted(buys, sells, rooms, settings, self.get_instrument())
+        self._tell_limits()
+        return wanted
 
     # Words
 
@@ -467,6 +488,105 @@ class ExchangeInterface(object):
         return 0 if wallet is None or self.results.wallet_before is None else wallet - self.results.wallet_before
 
     # Inside
+
+    def _facts(self):
+        # type: () -> limits.Facts
+        """Return what the limits look at, as far as one that is set needs it."""
+        low = high = bought = sold = 0
+        position = {}   # type: Dict[str, Any]
+        if settings.CHECK_POSITION_LIMITS or settings.FREE_MARGIN_LIMIT or settings.LIQUIDATION_LIMIT:
+            position = self.get_position()
+            low, high = self._fills.bounds(position, self.get_orders(), self.bitmex.ws.finished_order, time.monotonic())
+        if settings.FILLED_LIMIT is not None:
+            results = self.tally()
+            bought, sold = results.bought, results.sold
+        price = None
+        if settings.MOVE_LIMIT is not None:
+            row = self.get_instrument()
+            price = row.get('midPrice') or row.get('lastPrice')
+        margin = self.get_margin() if settings.FREE_MARGIN_LIMIT else {}
+        return limits.Facts(time.monotonic(), low, high, position, margin, price, bought, sold, self._lost())
+
+    def _lost(self):
+        # type: () -> str
+        """Return why no more may be lost, or ''."""
+        most = settings.LOSS_LIMIT, settings.DRAWDOWN_LIMIT, settings.DAILY_LOSS_LIMIT
+        if most == (None, None, None) or self.dry_run:
+            return ''
+        currency = self.get_instrument().get('settlCurrency') or 'XBt'
+        bounds = losses.Bounds(most[0], most[1], most[2], currency, contracts.settle_scale(currency))
+        return self._loss_watch().check(self._funds().get('marginBalance'), bounds, time.time(), time.monotonic())
+
+    def _loss_watch(self):
+        # type: () -> losses.Losses
+        """Return the loss watch of the account on this exchange; a local one that was started anew has a new one."""
+        folder = self.bitmex.state
+        if self._losses is None or self._losses[0] is not folder:
+            name = losses.file_name('{} {}'.format(self.symbol, self.bitmex.orderIDPrefix))
+            self._losses = folder, losses.Losses(folder and folder.file(name), logger.log)
+        return self._losses[1]
+
+    def _tell_limits(self):
+        # type: () -> None
+        for bites, words in self.limits.take_news():
+            if bites:
+                logger.warning('Limit: %s.', words)
+            else:
+                logger.info('No longer limited by %s.', words)
+
+    def _without(self, orders, excess):
+        # type: (List[Dict[str, Any]], List[Any]) -> List[Dict[str, Any]]
+        """Return the orders that the limits allow; say which they do not."""
+        for order, error in excess:
+            logger.warning('%s: %s', self.describe(order).strip(), error)
+        left_out = {id(order) for order, _ in excess}
+        return [order for order in orders if id(order) not in left_out]
+
+    def _excess(self, orders):
+        # type: (List[Dict[str, Any]]) -> List[Tuple[Dict[str, Any], MarketMakerError]]
+        """Return those orders, with the reason, that the limits do not allow beside what works now.
+
+        They are what a strategy sends by itself: creates, and amends (with orderID) of orders of ours.
+        """
+        if not orders:
+            return []
+        rows = self.get_orders()
+        working = risk.Working(rows + self.in_flight(), self.rooms())
+        resting = {row['orderID']: row for row in rows}
+        checks = {side: limits.checker(side, settings, self.get_instrument()) for side in converge.SIDES}
+        refused = []  # type: List[Tuple[Dict[str, Any], MarketMakerError]]
+        places = ANY if settings.ORDER_COUNT_LIMIT is None else settings.ORDER_COUNT_LIMIT - working.count
+        for order in orders:
+            row = resting.get(order.get('orderID') or '')
+            if row is None and (order.get('orderID') or order.get('origClOrdID')):
+                continue   # an amend of an order that we do not know: the exchange will say so
+            words = self._excess_of(order, row or {}, checks, working)
+            if not words and row is None:
+                places -= 1
+                words = 'ORDER_COUNT_LIMIT {} is reached'.format(settings.ORDER_COUNT_LIMIT) if places < 0 else ''
+            if words:
+                refused.append((order, LimitReached('not sent: ' + words)))
+        return refused
+
+    @staticmethod
+    def _excess_of(order, row, checks, working):
+        # type: (Dict[str, Any], Dict[str, Any], Dict[str, Any], risk.Working) -> str
+        """Return why one order is not sent, or '' and count it as sent; ``row`` is what rests of it."""
+        done = row.get('cumQty') or 0
+        wanted = dict(row, **order)
+        if wanted.get('orderQty') is not None and done:
+            wanted['orderQty'] -= done
+        side = wanted.get('side') or 'Buy'
+        if not order.get('side') and not row and str(wanted.get('orderQty')).startswith('-'):
+            side = 'Sell'
+        fault = checks[side](wanted) if side in checks else None
+        if fault or side not in checks:
+            return fault[1] if fault else ''
+        grows_by = 0 if risk.only_reduces(wanted) else (converge.quantity(wanted) or 0) - (row.get('leavesQty') or 0)
+        words = working.refusal(side, None, grows_by)
+        if not words:
+            working.step(side, None, grows_by)
+        return words
 
     def _note(self, rows):
         # type: (Any) -> Any
@@ -558,3 +678,9 @@ class ExchangeInterface(object):
             if not any(row['orderID'] in order_ids for row in self._shown()):
                 return
             time.sleep(GLANCE)
+
+
+def _with_errors(rows, excess):
+    # type: (Any, List[Any]) -> Any
+    """Return what came back for orders, with those that were not even sent among its errors."""
+    return bitmex.OrderRows(rows, list(getattr(rows, 'errors', ())) + excess) if excess else rows

@@ -27,7 +27,7 @@ import requests  # noqa: F401
 # Strategies star-import this module and use whatever it has always brought along, needed here or not.
 from market_maker import bitmex
 from market_maker.contracts import cost, kind, margin, settle_scale
-from market_maker.exchange_interface import ExchangeInterface
+from market_maker.exchange_interface import Checked, ExchangeInterface
 from market_maker.orders import converge, levels, risk
 from market_maker.orders.commands import Patience
 from market_maker.settings import settings
@@ -186,13 +186,13 @@ class OrderManager(object):
         """Make the resting orders the wanted ones, with the fewest requests.
 
         An order is a dict with price, orderQty (contracts) and side, and any other key that the API takes.  Orders that
-        differ in price by no more than RELIST_INTERVAL and not in size stay.  With CHECK_POSITION_LIMITS on, sizes are
-        cut to what the limits leave. The lists and dicts remain the caller's own and are not changed.
+        differ in price by no more than RELIST_INTERVAL and not in size stay.  What the limits of the settings do not
+        allow is cut down or left out.  The lists and dicts remain the caller's own and are not changed.
         """
         if self.exchange.is_closing:
             return
         rooms = self.exchange.rooms()
-        wanted = self._mm_within_limits(buy_orders, 'Buy', rooms) + self._mm_within_limits(sell_orders, 'Sell', rooms)
+        wanted = self.exchange.admitted(buy_orders, sell_orders, rooms)
         with self._mm_planning:   # from the look to the reservation nothing is sent, logged or asked of the strategy
             resting = self.exchange.get_orders()
             plan = converge.plan(resting + self.exchange.in_flight(), wanted, settings.RELIST_INTERVAL or 0,
@@ -284,6 +284,7 @@ class OrderManager(object):
         self.sanity_check()
         if not self._mm_is_quiet:
             self.print_status()
+        self._mm_clear_halted_sides()
         for _ in range(IMPATIENCE):
             self.place_orders()
             if not self.exchange.is_stale():
@@ -372,16 +373,34 @@ class OrderManager(object):
         self._mm_no_quotes = ''
         self._mm_failure = None
 
+    def _mm_clear_halted_sides(self):
+        # type: () -> None
+        """Take back what rests on a side that a limit has closed, however the strategy has placed it; what only reduces
+        the position stays."""
+        rooms = self.exchange.rooms()
+        if rooms['Buy'] > 0 and rooms['Sell'] > 0:
+            return
+        orders = [order for order in self.exchange.get_orders()
+                  if rooms.get(order.get('side'), 1) == 0 and risk.leaves(order) > 0]
+        if orders:
+            logger.info('Canceling %d orders.', len(orders))
+            self.exchange.pull(orders)
+
     def _mm_report_limits(self):
         # type: () -> None
-        if self._mm_is_quiet:
-            return
-        if self.long_position_limit_exceeded():
-            logger.info('Position limit reached: %d contracts, at most %d are allowed. No bids.',
-                        self.exchange.get_delta(), settings.MAX_POSITION)
-        if self.short_position_limit_exceeded():
-            logger.info('Position limit reached: %d contracts, at least %d are allowed. No asks.',
-                        self.exchange.get_delta(), settings.MIN_POSITION)
+        """Say once that a position limit is reached, and once that it is no longer."""
+        for side, is_reached, bound, words, quotes in (
+                ('Buy', self.long_position_limit_exceeded(), 'MAX_POSITION', 'at most', 'bids'),
+                ('Sell', self.short_position_limit_exceeded(), 'MIN_POSITION', 'at least', 'asks')):
+            if bool(is_reached) == (side in self._mm_at_limit):
+                continue
+            self._mm_at_limit ^= {side}
+            if is_reached:
+                logger.info('Position limit reached: %d contracts, %s %d are allowed. No %s.',
+                            self.exchange.get_delta(), words, settings[bound], quotes)
+            else:
+                logger.info('Position limit no longer reached: %d contracts. There are %s again.',
+                            self.exchange.get_delta(), quotes)
 
     def _mm_is_plain(self):
         # type: () -> bool
@@ -411,14 +430,6 @@ class OrderManager(object):
             bounds = settings.MIN_ORDER_SIZE, settings.MAX_ORDER_SIZE
             self._mm_sizes[index] = levels.random_size(bounds[0], bounds[1], lot, random.randint)
         return self._mm_sizes[index]
-
-    def _mm_within_limits(self, orders, side, rooms):
-        # type: (List[Dict[str, Any]], str, Dict[str, float]) -> List[Dict[str, Any]]
-        """Return one side of the wanted orders, each with its side, cut to the room that the position limits leave."""
-        orders = [order if order.get('side') else dict(order, side=side) for order in orders]
-        if rooms[side] == float('inf'):
-            return orders
-        return risk.cut_to_room(orders, side, rooms[side], self.instrument.get('lotSize') or 1)
 
     def _mm_cancel(self, orders):
         # type: (List[Dict[str, Any]]) -> None
@@ -461,7 +472,7 @@ class OrderManager(object):
         # type: (List[Dict[str, Any]], Dict[str, Dict[str, Any]]) -> None
         for change in changes:
             logger.info('Amending %s', self._mm_words_of_amend(change, resting[change['orderID']]))
-        answer = self.exchange.amend_orders(changes)
+        answer = self.exchange.amend_orders([Checked(change) for change in changes])
         self._mm_note_refusals([(change['orderID'], change) for change in changes], answer, 'orderID')
 
     def _mm_words_of_amend(self, change, order):
@@ -571,6 +582,7 @@ class OrderManager(object):
     def _mm_begin(self):
         # type: () -> None
         """Prepare what the rest relies on."""
+        self._mm_at_limit = set()   # type: Any   # sides whose position limit is reached, as it was logged
         self._mm_patience = Patience()
         self._mm_shapes = {}    # type: Dict[str, Any]      # orderID -> what never changes about an order
         self._mm_sizes = {}     # type: Dict[int, int]      # index of a level -> its random size

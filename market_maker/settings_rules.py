@@ -142,6 +142,11 @@ def _number(words, lowest=None, above=None, below=None, whole=False, ladder=Fals
     return Rule(holds, words, ladder)
 
 
+def _or_none(rule):
+    # type: (Rule) -> Rule
+    return rule._replace(holds=lambda value: value is None or rule.holds(value))
+
+
 _FLAG = Rule(lambda value: isinstance(value, (int, float)) and value in (0, 1), 'True or False', False)
 _LADDER_FLAG = _FLAG._replace(ladder=True)
 _FRACTION = _number('a fraction from 0 to below 1 (0.01 is 1 %)', lowest=0, below=1, ladder=True)
@@ -149,6 +154,9 @@ _SIZE = _number('a whole number of contracts, 1 or more', lowest=1, whole=True, 
 _POSITION = _number('a whole number of contracts', whole=True, ladder=True)
 _SECONDS = _number('a number of seconds, 0 or more', lowest=0)
 _SOME_SECONDS = _number('a number of seconds above 0', above=0)
+_COUNT_OR_NONE = _or_none(_number('a whole number, 1 or more, or None', lowest=1, whole=True))
+_AMOUNT_OR_NONE = _or_none(_number("an amount above 0 in the contract's settlement currency, or None", above=0))
+_LEAST = _number('a fraction from 0 to below 1 (0.1 is 10 %; 0 for no limit)', lowest=0, below=1)
 _TEXT_OR_NONE = Rule(lambda value: value is None or _is_text(value), 'text', False)
 
 RULES = {
@@ -171,6 +179,18 @@ RULES = {
     'CHECK_POSITION_LIMITS': _FLAG,
     'MIN_POSITION': _POSITION,
     'MAX_POSITION': _POSITION,
+    'ORDER_SIZE_LIMIT': _COUNT_OR_NONE,
+    'ORDER_COUNT_LIMIT': _COUNT_OR_NONE,
+    'PRICE_BAND': _or_none(_number('a fraction above 0 and below 1 (0.1 is 10 %), or None', above=0, below=1)),
+    'LOSS_LIMIT': _AMOUNT_OR_NONE,
+    'DRAWDOWN_LIMIT': _AMOUNT_OR_NONE,
+    'DAILY_LOSS_LIMIT': _AMOUNT_OR_NONE,
+    'FREE_MARGIN_LIMIT': _LEAST,
+    'LIQUIDATION_LIMIT': _LEAST,
+    'FILLED_LIMIT': _COUNT_OR_NONE,
+    'FILLED_WINDOW': _SOME_SECONDS,
+    'MOVE_LIMIT': _or_none(_number('a fraction above 0 and below 1 (0.01 is 1 %), or None', above=0, below=1)),
+    'MOVE_WINDOW': _SOME_SECONDS,
     'POST_ONLY': _FLAG,
     'DRY_RUN': _FLAG,
     'DRY_BTC': _number('an amount of XBT, 0 or more', lowest=0),

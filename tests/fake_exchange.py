@@ -178,7 +178,7 @@ class FakeBitMEX(object):
         self.position_row.update(avgCostPrice=price, avgEntryPrice=price)
 
     def quote(self, bid, ask):
-        self.row.update(bidPrice=bid, askPrice=ask, midPrice=(bid + ask) / 2)
+        self.row.update(bidPrice=bid, askPrice=ask, midPrice=(bid + ask) / 2, lastPrice=bid, markPrice=(bid + ask) / 2)
 
     def catch_up(self):
         """Let the tables show what is true now."""

@@ -312,7 +312,10 @@ def test_the_defaults_are_valid():
     ('BASE_URL', 'testnet.bitmex.com'), ('BASE_URL', 'http://127.0.0.1:99999/api/v1/'), ('LOG_LEVEL', 'LOUD'),
     ('LOG_FILE', 3), ('SYMBOL', ''), ('CONTRACTS', 'XBTUSD'), ('WATCHED_FILES', 'settings.py'),
     ('ORDERID_PREFIX', ''), ('ORDERID_PREFIX', 'market_maker_1_'),
-    ('API_KEY', 17), ('LOCAL_MARKET', 'wild'), ('LOCAL_SEED', 'x'), ('DRY_BTC', -1), ('MAX_POSITION', 'many')])
+    ('API_KEY', 17), ('LOCAL_MARKET', 'wild'), ('LOCAL_SEED', 'x'), ('DRY_BTC', -1), ('MAX_POSITION', 'many'),
+    ('ORDER_SIZE_LIMIT', 0), ('ORDER_COUNT_LIMIT', 2.5), ('PRICE_BAND', 0), ('PRICE_BAND', 10), ('LOSS_LIMIT', 0),
+    ('DRAWDOWN_LIMIT', '10%'), ('DAILY_LOSS_LIMIT', -0.1), ('FREE_MARGIN_LIMIT', None), ('LIQUIDATION_LIMIT', 1),
+    ('FILLED_LIMIT', 0), ('FILLED_WINDOW', 0), ('MOVE_LIMIT', 1.5), ('MOVE_WINDOW', None)])
 def test_a_value_that_cannot_be_used_is_one_line(name, value):
     """It names the setting, the value and what is wanted."""
     text = fault(**{name: value})
@@ -325,7 +328,8 @@ def test_a_value_that_cannot_be_used_is_one_line(name, value):
     ('ORDER_START_SIZE', 100.0), ('LOOP_INTERVAL', 0), ('POST_ONLY', 1), ('LOG_LEVEL', 'DEBUG'),
     ('LOG_LEVEL', logging.DEBUG), ('BASE_URL', 'http://localhost:8765/api/v1'), ('CONTRACTS', ('XBTUSD',)),
     ('BASE_URL', 'http://[::1]:8765/api/v1/'),
-    ('ORDERID_PREFIX', 'x' * 13), ('LOCAL_SEED', 5), ('SYMBOL', '.BXBT'), ('ORDER_STEP_SIZE', 0), ('MIN_SPREAD', 0)])
+    ('ORDERID_PREFIX', 'x' * 13), ('LOCAL_SEED', 5), ('SYMBOL', '.BXBT'), ('ORDER_STEP_SIZE', 0), ('MIN_SPREAD', 0),
+    ('PRICE_BAND', None), ('LOSS_LIMIT', 0.001), ('ORDER_COUNT_LIMIT', None)])
 def test_values_that_work_are_left_alone(name, value):
     """No nagging."""
     with settings.override(**{name: value}):

@@ -48,11 +48,13 @@ class Working(object):
     """What works on each side now; tells, step by step, whether the next order may be sent beside it.
 
     Steps that are on their way may still fail, so what they take away counts as there until the rows say otherwise.
-    ``rows`` are resting orders, ``rooms`` the contracts that may work on each side (see ``room``).
+    ``rows`` are resting orders, ``rooms`` the contracts that may work on each side (see ``room``); ``count`` is how
+    many rows there were.
     """
 
     def __init__(self, rows, rooms):
         # type: (List[Dict[str, Any]], Dict[str, float]) -> None
+        self.count = len(rows)
         self._rooms = rooms
         self._leaves = {'Buy': 0, 'Sell': 0}   # type: Dict[str, float]   # side -> contracts at work
         self._best = {'Buy': float('-inf'), 'Sell': float('inf')}
@@ -101,6 +103,13 @@ def only_reduces(order):
     """Tell whether an order can only make a position smaller."""
     instructions = order.get('execInst') or ''
     return instructions != '' and any(part.strip() in REDUCING for part in instructions.split(','))
+
+
+def is_plain_limit(order):
+    # type: (Dict[str, Any]) -> bool
+    """Tell whether an order is one that rests at its price at once: no stop, no market order, no peg."""
+    return (order.get('price') is not None and order.get('stopPx') is None
+            and order.get('ordType') in (None, 'Limit') and not order.get('pegPriceType'))
 
 
 def crossing(buy_price, sell_price, ticker):

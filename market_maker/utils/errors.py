@@ -10,6 +10,7 @@
       MarketClosedError                  the instrument does not trade now
       MarketEmptyError                   the book has no orders to quote around
       SanityCheckError                   our own quotes make no sense
+      LimitReached                       an order was not sent, because a limit of ours forbids it
       APIError                           .status .name .message .response   (also requests' HTTPError)
         OrderNotFound                    the exchange knows no such order
         OrderRejected                    the exchange refuses this order; others may pass
@@ -64,6 +65,10 @@ class MarketEmptyError(MarketMakerError):
 
 class SanityCheckError(MarketMakerError):
     """The quotes that we are about to place make no sense."""
+
+
+class LimitReached(MarketMakerError):
+    """An order was not sent: it would pass a limit of the settings, or makes no sense."""
 
 
 class APIError(MarketMakerError, HTTPError):
