@@ -1,6 +1,7 @@
 """What every test gets: a world without the developer's command line, keys and settings, and an end when it hangs."""
 import faulthandler
 import itertools
+import json
 import os
 import sys
 
@@ -65,3 +66,13 @@ def recordings():
         pytest.skip('RECORDINGS names no folder of recorded traffic')
     assert os.path.isdir(folder), 'RECORDINGS names {!r}, which is no folder'.format(folder)
     return folder
+
+
+@pytest.fixture(scope='session')
+def specification(recordings):
+    """BitMEX's official specification of REST, which stands beside the folder of recordings."""
+    path = os.path.join(recordings, '..', 'reference', 'swagger.json')
+    if not os.path.isfile(path):
+        pytest.skip('the official specification is not beside the folder that RECORDINGS names')
+    with open(path) as source:
+        return json.load(source)

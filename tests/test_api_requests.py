@@ -1,6 +1,4 @@
 """REST without HTTP: every route, the parameters of tables, and what nonsense is answered."""
-import json
-import os
 
 import pytest
 
@@ -246,45 +244,10 @@ def test_schema_knows_every_column(client):
                 assert not (types[name] in ('long', 'float') and isinstance(value, bool)), (table, name, value)
 
 
-def official():
-    """Return the official specification where the reference folder is at hand."""
-    folder = os.environ.get('RECORDINGS')
-    path = os.path.join(str(folder), '..', 'reference', 'swagger.json')
-    if not folder or not os.path.isfile(path):
-        pytest.skip('the official specification is not beside the folder that RECORDINGS names')
-    with open(path) as source:
-        return json.load(source)
-
-
-def test_rows_validate_against_the_official_specification(client):
-    """Every field of every row that the specification knows has its type there; required fields are present."""
-    definitions = official()['definitions']
-    kinds = {'integer': int, 'number': (int, float), 'string': str, 'boolean': bool, 'array': list}
-    exchange, account = client.exchange, client.account
-    exchange.set_funding('XBTUSD', 0.0001, 60)
-    exchange.advance(exchange.now + 100)
-    for model, path in (('Order', '/order'), ('Execution', '/execution'), ('Position', '/position'),
-                        ('Margin', '/user/margin'),
-                        ('Wallet', '/user/wallet'), ('Transaction', '/user/walletHistory'), ('Trade', '/trade'),
-                        ('TradeBin', '/trade/bucketed'), ('Quote', '/quote'), ('Instrument', '/instrument'),
-                        ('Funding', '/funding'), ('Insurance', '/insurance'), ('Stats', '/stats'), ('User', '/user')):
-        payload = client.get(path)
-        rows = payload if isinstance(payload, list) else [payload]
-        assert rows, path
-        for row in rows:
-            assert set(definitions[model].get('required', ())) <= set(row), (model, row)
-            for name, value in row.items():
-                wanted = definitions[model]['properties'].get(name, {}).get('type')
-                assert wanted not in kinds or isinstance(value, kinds[wanted]), (model, name, value)
-    book = client.get('/orderBook/L2', symbol='XBTUSD')[0]
-    assert set(definitions['OrderBookL2']['properties']) <= set(book)
-    assert account.id
-
-
-def test_every_get_route_of_the_specification_is_answered_or_unknown(client):
+def test_every_get_route_of_the_specification_is_answered_or_unknown(client, specification):
     """What a trader reads exists; what does not exist says 404; nothing breaks."""
     missing = []
-    for path, verbs in official()['paths'].items():
+    for path, verbs in specification['paths'].items():
         for verb in verbs:
             status, _ = client(verb.upper(), path, {}, {})
             assert status in (200, 400, 404), (verb, path, status)

@@ -48,8 +48,8 @@ def test_rows_have_the_fields_of_today(exchange, account):
     row = exchange.place(account, order('Buy', 100, 49990))
 
     assert sorted(row) == ['account', 'clOrdID', 'cumQty', 'currency', 'leavesQty', 'ordStatus', 'ordType', 'orderID',
-                           'orderQty', 'price', 'settlCurrency', 'side', 'strategy', 'symbol', 'text', 'timeInForce',
-                           'timestamp', 'transactTime', 'workingIndicator']
+                           'orderQty', 'pool', 'price', 'settlCurrency', 'side', 'strategy', 'symbol', 'text',
+                           'timeInForce', 'timestamp', 'transactTime', 'workingIndicator']
     assert row['clOrdID'] == '' and (row['currency'], row['settlCurrency']) == ('USD', 'XBt')
 
 

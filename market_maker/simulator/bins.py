@@ -7,6 +7,7 @@ from collections import OrderedDict, deque
 from typing import Any, Deque, Dict, List, Optional, Tuple  # noqa: F401
 
 from market_maker.simulator.instruments import Instrument
+from market_maker.simulator.schema import ALL_POOLS
 from market_maker.simulator.timestamps import DAY, HOUR, MINUTE, iso
 
 SIZES = OrderedDict([('1m', MINUTE), ('5m', 5 * MINUTE), ('1h', HOUR), ('1d', DAY)])
@@ -63,7 +64,7 @@ class Bucket(object):
                 'low': price(self.low),
                 'close': price(self.close), 'trades': self.trades, 'volume': self.volume, 'vwap': vwap,
                 'lastSize': self.last_size,
-                'turnover': self.turnover, 'homeNotional': home, 'foreignNotional': foreign}
+                'turnover': self.turnover, 'homeNotional': home, 'foreignNotional': foreign, 'pool': ALL_POOLS}
 
 
 class Bins(object):

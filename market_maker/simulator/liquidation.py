@@ -12,6 +12,7 @@ from market_maker.simulator import clearing
 from market_maker.simulator.account import Position, Purse
 from market_maker.simulator.matching import last_line
 from market_maker.simulator.orders import BUY, SELL, Order
+from market_maker.simulator.schema import PRIMARY_POOL
 from market_maker.simulator.tables import Tape
 
 LIQUIDATOR_ACCOUNT = 1
@@ -179,8 +180,10 @@ class Liquidation(object):
                          if fee else 0,
                          feeType='Taker', tradePublishIndicator='DoNotPublishTrade',
                          trdMatchID=house.new_execution_id(),
-                         execCost=cost, execComm=fee, homeNotional=sign * home, foreignNotional=-sign * foreign,
-                         realisedPnl=result, trdType='Liquidation', transactTime=stamp, timestamp=stamp)
+                         execCost=cost, execComm=fee, execCommCcy=instrument.currency, brokerCommission=0.0,
+                         brokerExecComm=0, homeNotional=sign * home, foreignNotional=-sign * foreign,
+                         realisedPnl=result, trdType='Liquidation', tradePool=PRIMARY_POOL, transactTime=stamp,
+                         timestamp=stamp)
         position.account.executions.append(execution)
         house.journal.tell('execution', 'insert', [execution], position.account.id, instrument.symbol)
         house.banker.note_result(position, result, fee, order.order_id, stamp)

@@ -11,6 +11,7 @@ from market_maker.simulator import clearing
 from market_maker.simulator.book import Level
 from market_maker.simulator.journal import make_change
 from market_maker.simulator.orders import CANCELED, FILLED, PARTIALLY_FILLED, Order
+from market_maker.simulator.schema import PRIMARY_POOL
 from market_maker.simulator.tables import Tape
 
 ADDED, REMOVED = 'AddedLiquidity', 'RemovedLiquidity'
@@ -156,9 +157,8 @@ class Matcher(object):
             'tradePublishIndicator': 'PublishTrade' if liquidity is REMOVED else 'DoNotPublishTrade',
             'trdMatchID': match_id,
             'execCost': cost, 'execComm': fee, 'brokerExecComm': 0, 'execCommCcy': instrument.currency,
-            'homeNotional': home,
-            'foreignNotional': foreign, 'realisedPnl': result, 'trdType': 'Regular', 'transactTime': stamp,
-            'timestamp': stamp})
+            'homeNotional': home, 'foreignNotional': foreign, 'realisedPnl': result, 'trdType': 'Regular',
+            'tradePool': PRIMARY_POOL, 'transactTime': stamp, 'timestamp': stamp})
         account = order.account
         account.executions.append(execution)
         outbox = self.journal.outbox

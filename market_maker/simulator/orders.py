@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, Optional, Tuple  # noqa: F401
 from market_maker.simulator.account import Position
 from market_maker.simulator.instruments import Instrument
 from market_maker.simulator.refusal import Refusal
+from market_maker.simulator.schema import ALL_POOLS
 
 BUY, SELL = 'Buy', 'Sell'
 SUBMITTED = 'Submitted via API.'
@@ -418,7 +419,7 @@ def new_row(order: Order, fields: Dict[str, Any], stamp: str) -> Dict[str, Any]:
         'symbol': order.instrument.symbol,
         'text': SUBMITTED if not text else str(text)[:TEXT_LIMIT], 'timeInForce': order.time_in_force,
         'timestamp': stamp,
-        'transactTime': stamp, 'workingIndicator': True,
+        'transactTime': stamp, 'workingIndicator': True, 'pool': ALL_POOLS,
     }  # type: Dict[str, Any]
     if order.price_ticks is not None:
         row['price'] = order.instrument.price_of(order.price_ticks)

@@ -8,6 +8,7 @@ from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple  # noqa:
 
 from market_maker.simulator.orders import given, real
 from market_maker.simulator.refusal import Refusal
+from market_maker.simulator.schema import ALL_POOLS, PRIMARY_POOL
 from market_maker.simulator.timestamps import seconds_of
 
 DEFAULT_COUNT = 100
@@ -129,8 +130,10 @@ def condition(name: str, wanted: Any, columns: Iterable[str]) -> Callable[[Row],
         return lambda row: str(row.get(WHOLE_TIME, ''))[:10] == wanted
     if name == 'timestamp.time':
         return lambda row: str(row.get(WHOLE_TIME, ''))[11:].startswith(str(wanted)) and _rest_is_zero(row, str(wanted))
-    if name == 'pool':
-        return lambda row: wanted in ('Primary', 'Aggregated', ['Primary'], ['Aggregated'])
+    if name == 'pool' and 'pool' in columns:
+        # All there is lies in the primary pool, so that one and all together are the same.
+        return lambda row: any(one in (PRIMARY_POOL, ALL_POOLS) for one in (wanted if isinstance(wanted, list)
+                                                                            else [wanted]))
     if name not in columns:
         raise Refusal(400, 'filter columns are not valid')
     if isinstance(wanted, dict):

@@ -23,21 +23,24 @@ WORDS = (
     'symbol strategy side lastLiquidityInd pegPriceType currency settlCurrency execType ordType timeInForce execInst '
     'contingencyType ordStatus triggered feeType tradePublishIndicator trdType tickDirection rootSymbol state typ '
     'positionCurrency underlying quoteCurrency underlyingSymbol reference referenceSymbol fundingBaseSymbol '
-    'fundingQuoteSymbol fundingPremiumSymbol lastTickDirection fairMethod markMethod pool posState settlementType '
-    'network transactType transactStatus execCommCcy').split()
+    'fundingQuoteSymbol fundingPremiumSymbol lastTickDirection fairMethod markMethod pool tradePool posState '
+    'settlementType network transactType transactStatus execCommCcy').split()
 TEXTS = 'clOrdID clOrdLinkID text ordRejReason bids asks address tx memo subType link title content message'.split()
+# Where liquidity is, since 2026: in the one pool that there is here.  Books, quotes and orders show all pools together.
+PRIMARY_POOL, ALL_POOLS = 'Primary', 'Aggregated'
+
 INSTRUMENT_FLOATS = ('initMargin', 'maintMargin')  # rates there, money elsewhere
 
 ORDER = (
     'orderID clOrdID clOrdLinkID account symbol strategy side orderQty price displayQty stopPx pegOffsetValue '
     'pegPriceType currency settlCurrency ordType timeInForce execInst contingencyType ordStatus triggered '
-    'workingIndicator ordRejReason leavesQty cumQty avgPx text transactTime timestamp')
+    'workingIndicator ordRejReason leavesQty cumQty avgPx text transactTime timestamp pool')
 EXECUTION = (
     'execID orderID clOrdID clOrdLinkID account symbol strategy side lastQty lastPx lastLiquidityInd orderQty price '
     'displayQty stopPx pegOffsetValue pegPriceType currency settlCurrency execType ordType timeInForce execInst '
     'contingencyType ordStatus triggered workingIndicator ordRejReason leavesQty cumQty avgPx commission '
     'brokerCommission feeType tradePublishIndicator text trdMatchID execCost execComm brokerExecComm homeNotional '
-    'foreignNotional transactTime timestamp realisedPnl trdType execCommCcy')
+    'foreignNotional transactTime timestamp realisedPnl trdType execCommCcy pool tradePool')
 POSITION = (
     'account symbol strategy currency underlying quoteCurrency commission initMarginReq maintMarginReq riskLimit '
     'leverage crossMargin deleveragePercentile rebalancedPnl prevRealisedPnl prevUnrealisedPnl openingQty '
@@ -65,10 +68,12 @@ INSTRUMENT = (
     'impactBidPrice impactMidPrice impactAskPrice hasLiquidity openInterest openValue fairMethod fairBasisRate '
     'fairBasis fairPrice markMethod markPrice indicativeSettlePrice settledPriceAdjustmentRate settledPrice instantPnl '
     'minTick pool instrumentID capped timestamp')
-BOOK = 'symbol id side size price timestamp transactTime'
-QUOTE = 'timestamp symbol bidSize bidPrice askPrice askSize'
-TRADE = ('timestamp symbol side size price tickDirection trdMatchID grossValue homeNotional foreignNotional trdType')
-BIN = ('timestamp symbol open high low close trades volume vwap lastSize turnover homeNotional foreignNotional')
+BOOK = 'symbol id side size price timestamp transactTime pool'
+QUOTE = 'timestamp symbol bidSize bidPrice askPrice askSize pool'
+TRADE = ('timestamp symbol side size price tickDirection trdMatchID grossValue homeNotional foreignNotional trdType '
+         'pool')
+BIN = ('timestamp symbol open high low close trades volume vwap lastSize turnover homeNotional foreignNotional '
+       'pool')
 TRANSACTION = (
     'transactID account currency network transactType amount walletBalance fee transactStatus address tx orderID text '
     'transactTime timestamp memo subType')
@@ -100,7 +105,7 @@ TABLES = OrderedDict([
     _table('instrument', 'symbol', INSTRUMENT),
     _table('orderBookL2', 'symbol id side', BOOK),
     _table('orderBookL2_25', 'symbol id side', BOOK),
-    _table('orderBook10', 'symbol', 'symbol bids asks timestamp'),
+    _table('orderBook10', 'symbol', 'symbol bids asks timestamp pool'),
     _table('quote', '', QUOTE),
     _table('trade', '', TRADE)] + [
     _table(table + size, '', columns) for table, columns in (('quoteBin', QUOTE), ('tradeBin', BIN))

@@ -11,6 +11,7 @@ from market_maker.simulator.bins import Bins
 from market_maker.simulator.book import Book
 from market_maker.simulator.instruments import Instrument
 from market_maker.simulator.journal import Journal
+from market_maker.simulator.schema import ALL_POOLS, PRIMARY_POOL
 
 TRADES_KEPT = 20000  # rows, per contract
 QUOTES_KEPT = 10000
@@ -47,7 +48,8 @@ class Tape(object):
         self.impact_moved = True
         # orderBookL2_25 as told
         self.short_rows = {}  # type: Dict[Tuple[str, int], Dict[str, Any]]
-        self.ten_row = {'symbol': self.symbol, 'bids': [], 'asks': [], 'timestamp': stamp}  # type: Dict[str, Any]
+        self.ten_row = {'symbol': self.symbol, 'bids': [], 'asks': [], 'timestamp': stamp,
+                        'pool': ALL_POOLS}  # type: Dict[str, Any]
         self._begin(stamp)
 
     def _begin(self, stamp: str) -> None:
@@ -61,9 +63,9 @@ class Tape(object):
             'price': row['lastPrice'],
             'tickDirection': 'ZeroPlusTick', 'trdMatchID': '00000000-0000-0000-0000-000000000000',
             'grossValue': self.instrument.lot_value(self.last_ticks), 'homeNotional': home, 'foreignNotional': foreign,
-            'trdType': 'Regular'})
+            'trdType': 'Regular', 'pool': PRIMARY_POOL})
         self.quotes.append({'timestamp': stamp, 'symbol': self.symbol, 'bidSize': 0, 'bidPrice': row['bidPrice'],
-                            'askPrice': row['askPrice'], 'askSize': 0})
+                            'askPrice': row['askPrice'], 'askSize': 0, 'pool': ALL_POOLS})
 
     def repark(self, price: float, stamp: str) -> None:
         """Let a contract that nobody has traded yet follow its index: prices, opening print, quote and bins."""
@@ -98,7 +100,7 @@ class Tape(object):
         row = {'timestamp': stamp, 'symbol': self.symbol, 'side': side, 'size': size, 'price': price,
                'tickDirection': self.direction,
                'trdMatchID': match_id, 'grossValue': value, 'homeNotional': home, 'foreignNotional': foreign,
-               'trdType': kind}
+               'trdType': kind, 'pool': PRIMARY_POOL}
         self.trades.append(row)
         self.new_trades.append(row)
         self.bins.minute.add(ticks, size, value)
@@ -121,7 +123,7 @@ class Tape(object):
         if touch == self._touch:
             return
         self._touch = touch
-        row = {'timestamp': stamp, 'symbol': self.symbol}  # type: Dict[str, Any]
+        row = {'timestamp': stamp, 'symbol': self.symbol, 'pool': ALL_POOLS}  # type: Dict[str, Any]
         if bid:
             row['bidSize'] = touch[1]
             row['bidPrice'] = bid.price
@@ -173,8 +175,8 @@ class Tape(object):
                 level.row = None
                 continue
             level.row = row = {'symbol': symbol, 'id': ids + level.ticks, 'side': level.side.name, 'size': size,
-                               'price': level.price,
-                               'timestamp': stamp, 'transactTime': level.changed}
+                               'price': level.price, 'timestamp': stamp, 'transactTime': level.changed,
+                               'pool': ALL_POOLS}
             (inserted if told is None else updated).append(row)
         tell = self.journal.tell
         if deleted:
@@ -298,7 +300,8 @@ class Tape(object):
                 continue
             rows[key] = row = {'symbol': self.symbol, 'id': self._ids + level.ticks, 'side': level.side.name,
                                'size': level.quantity,
-                               'price': level.price, 'timestamp': stamp, 'transactTime': level.changed}
+                               'price': level.price, 'timestamp': stamp, 'transactTime': level.changed,
+                               'pool': ALL_POOLS}
             (inserted if before is None else updated).append(row)
         deleted = [{'symbol': self.symbol, 'id': row['id'], 'side': row['side'], 'price': row['price'],
                     'timestamp': stamp,
@@ -310,7 +313,7 @@ class Tape(object):
 
     def _tell_10(self, bids: Any, asks: Any, stamp: str) -> None:
         row = {'symbol': self.symbol, 'bids': [[level.price, level.quantity] for level in bids],
-               'asks': [[level.price, level.quantity] for level in asks], 'timestamp': stamp}
+               'asks': [[level.price, level.quantity] for level in asks], 'timestamp': stamp, 'pool': ALL_POOLS}
         if row['bids'] == self.ten_row['bids'] and row['asks'] == self.ten_row['asks']:
             return
         self.ten_row = row
