@@ -50,6 +50,7 @@ TEST = [
     'mypy; python_version >= "3.9"',
     'types-requests; python_version >= "3.9"',
     'vermin; python_version >= "3.9"',
+    'schemathesis; python_version >= "3.11"',   # brings jsonschema-rs, with which answers are validated
     'setuptools',
     'wheel',
 ]
