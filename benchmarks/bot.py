@@ -190,7 +190,7 @@ def measure_reaction(figures, kind, python, settings, changes, seconds):
 
 
 def measure_amends(figures, kind, python, changes):
-    """Twelve amends with an answer 20 ms away; and, of ours, never more than ten in a second where that is the limit."""
+    """Twelve amends with an answer 20 ms away; and, of ours, at most ten in a second where that is the limit."""
     quick = {'QUOTE_ON_CHANGE': True} if kind == 'ours' else {'LOOP_INTERVAL': 0.2}
     with Bot(kind, python, quick) as bot:
         bot.started()

@@ -1,7 +1,7 @@
-"""What the benchmarks share: their options, children that answer lines with lines, and the ratios that were recorded.
+"""What the benchmarks share: their options, children that answer lines with lines, and the ratios once recorded.
 
-A quick run (``--quick``) fails when a ratio has fallen below half of the one in ``recorded.json``, or a count is another
-one; ``--record`` writes the figures of this run there.
+A quick run (``--quick``) fails when a ratio has fallen below half of the one in ``recorded.json``, or a count is
+another one; ``--record`` writes the figures of this run there.
 """
 import argparse
 import json
