@@ -16,7 +16,8 @@ from typing import Any, List, Optional  # noqa: F401
 
 from market_maker.utils.constants import VERSION
 
-COMMANDS = ('setup', 'demo', 'testnet')  # besides `run`, which is what happens without a command
+# besides `run`, which is what happens without a command
+COMMANDS = ('setup', 'demo', 'testnet', 'status', 'cancel', 'flatten', 'resume')
 
 EXIT_OK = 0  # these are those of utils/errors.py, which is too heavy to import here
 EXIT_FAILURE = 1
@@ -24,7 +25,7 @@ EXIT_USAGE = 2
 
 EXIT_CODES = """exit codes:
   0  the run ended as asked: Ctrl-C, SIGTERM, or its time was up
-  1  an error that the run could not survive
+  1  an error that the run could not survive; an order or a position that could not be closed
   2  settings, arguments or files are not usable; nothing was connected
   3  the exchange refuses the API key
   4  the exchange cannot be reached, or its data did not come
@@ -97,7 +98,12 @@ def _command(name, arguments):
                     epilog='examples:\n' + _indented(module.EXAMPLES),
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     module.add_arguments(parser)
-    return _exit_code(module.main(parser.parse_args(arguments)))
+    args = parser.parse_args(arguments)
+    if hasattr(args, 'base_url'):   # it reads the settings of a run, which look at sys.argv for the symbol
+        if args.symbol:
+            args.symbol = _symbol(args.symbol)
+        _normalise_argv(args.symbol, arguments)
+    return _exit_code(module.main(args))
 
 
 def _run(arguments, installed):

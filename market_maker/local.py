@@ -22,7 +22,7 @@ from typing import Any, Dict, List, Optional, Sequence, Tuple  # noqa: F401
 from urllib.parse import urlsplit
 
 from market_maker.utils.constants import LOCAL_BASE_URL
-from market_maker.utils.errors import AuthenticationError, LocalExchangeError, SettingsError
+from market_maker.utils.errors import AuthenticationError, ConnectionLost, LocalExchangeError, SettingsError
 
 NAME = 'bitmex-market-maker local exchange'
 HANDSHAKE = '/local-exchange'            # GET: who is there
@@ -66,15 +66,16 @@ def is_loopback(host: str) -> bool:
 
 def ensure(base_url: str, api_key: str = '', api_secret: str = '', market: str = 'simulated',
            seed: Optional[int] = None, symbols: Sequence[str] = (),
-           timeout: float = START_TIMEOUT) -> Tuple[str, str]:
+           timeout: float = START_TIMEOUT, start: bool = True) -> Tuple[str, str]:
     """Make sure that the local exchange answers at ``base_url`` and knows the key; return the key and secret to use.
 
     Without a key the well-known demo pair is used.  A child that has to be started plays ``market`` with ``seed``, with
     every instrument there is, and has ``timeout`` seconds to answer.  One that is there already is taken as it is.
+    With ``start`` off nothing is started.
 
     Raise LocalExchangeError when something else answers there or the child does not start, SettingsError when the
     ``testnet`` extra is missing or one of ``symbols`` does not trade there, AuthenticationError when that exchange has
-    accounts of its own and no key is given.
+    accounts of its own and no key is given, ConnectionLost when none runs and none is to be started.
     """
     host, port = _address(base_url)
     if bool(api_key) != bool(api_secret):
@@ -84,11 +85,20 @@ def ensure(base_url: str, api_key: str = '', api_secret: str = '', market: str =
     key, secret = (api_key, api_secret) if api_key else (LOCAL_API_KEY, LOCAL_API_SECRET)
     with _lock:
         found = _probe(host, port)
+        if found is None and not start:
+            raise ConnectionLost('no local exchange runs at {}, so there are no orders and no positions: `marketmaker` '
+                                 'starts one by itself, and another address is named by BASE_URL'.format(base_url))
         if found is None:
             found = _start(host, port, key, secret, market, seed, timeout)
     _check_symbols(symbols, found, base_url)
     _register(host, port, key, secret, bool(api_key))
     return key, secret
+
+
+def introduction(base_url: str) -> Optional[Dict[str, Any]]:
+    """Return what the local exchange at ``base_url`` says of itself (version, instance, market, symbols, accounts);
+    None when nothing listens there.  Raise LocalExchangeError when something else does."""
+    return _probe(*_address(base_url))
 
 
 def release() -> None:

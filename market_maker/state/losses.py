@@ -23,6 +23,7 @@ from typing import Any, Callable, Dict, Optional  # noqa: F401
 SAVE_EVERY = 5.0    # seconds between two writes of what only moves along, such as the peak
 LOOK_EVERY = 1.0    # seconds between two looks whether somebody has resumed
 PRIVATE_FILE = 0o600
+UNTIL = ': no quotes until `marketmaker resume`'
 
 Bounds = namedtuple('Bounds', 'loss drawdown daily currency scale')
 Bounds.__doc__ = """The limits in major units of ``currency`` (None: none) and the minor units in one of them.
@@ -111,8 +112,8 @@ class Losses(object):
                     state['peak_at'])),
                 (bounds.daily, 'DAILY_LOSS_LIMIT', state['day_start'], 'on {} (UTC)'.format(state['day']))):
             if most is not None and since - balance >= most * bounds.scale:
-                return '{:.8g} {} were lost {}, {} is {:g}: no quotes until `marketmaker resume`'.format(
-                    (since - balance) / float(bounds.scale), bounds.currency.upper(), since_when, name, most)
+                return '{:.8g} {} were lost {}, {} is {:g}{}'.format(
+                    (since - balance) / float(bounds.scale), bounds.currency.upper(), since_when, name, most, UNTIL)
         return ''
 
     def _look(self, now):
@@ -143,8 +144,8 @@ class Losses(object):
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, KeyError, TypeError) as error:
-            self.unreadable = 'the loss watch {} cannot be read ({}): no quotes until `marketmaker resume`'.format(
-                self.path, getattr(error, 'strerror', None) or error)
+            self.unreadable = 'the loss watch {} cannot be read ({}){}'.format(
+                self.path, getattr(error, 'strerror', None) or error, UNTIL)
             return {}
 
     def _save(self, now):
