@@ -522,7 +522,7 @@ def test_the_exchange_restarts_on_its_port(books, left, same):
     with running(bid=60000, ask=60000.1) as testnet:
         client = Client(testnet)
         client.place(**LIMIT)
-        client.send('POST', '/order', {'symbol': 'XBTUSD', 'orderQty': 100})
+        client.place(symbol='XBTUSD', orderQty=100, ordType='Market')
         who = testnet.server.instance
         with private(testnet, ['order']) as ws:
             testnet.faults.on('restart', down=0.1, books=books)

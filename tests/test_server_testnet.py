@@ -76,6 +76,16 @@ def test_it_says_where_it_is_and_ends_cleanly(started, number):
     assert out == 'The local exchange has ended.\n'
 
 
+def test_it_prints_the_line_that_controls_it(started):
+    """The curl line that is printed works as it stands."""
+    process, base = started('--market', 'still', '--symbol', 'XBTUSD', '--control', '--faults', 'lag:tables=quote')
+    token, address = re.search(r'curl -H "Authorization: (Bearer [0-9a-f]{40})" (\S+)\n', process.said).groups()
+    request = urllib.request.Request(address + '/faults', headers={'Authorization': token})
+    with urllib.request.urlopen(request) as answer:
+        assert [row['fault'] for row in json.loads(answer.read().decode('utf-8'))] == ['lag']
+    assert address.startswith(base) and 'Faults: lag:tables=quote.' in process.said
+
+
 @pytest.mark.parametrize('words, expected', [
     (['--port', '70000'], '--port 70000'),
     (['--symbol', 'BXTUSD'], 'did you mean XBTUSD?'),

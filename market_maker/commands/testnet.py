@@ -60,6 +60,8 @@ def add_arguments(parser: Any) -> None:
              'without this option anybody on this machine may open accounts')
     add('--fees', metavar='MAKER,TAKER', help='fees of all contracts as fractions, for example -0.0001,0.0005')
     add('--no-rate-limits', action='store_true', help='never answer 429')
+    add('--control', action='store_true',
+        help='let whoever has the token that is printed do more than trade: accounts, market, clock, faults')
     add('--faults', metavar='F', nargs='+', action='append', default=[],
         help='trouble, for testing clients: a profile (overload, rally, flaky-network, maintenance, everything) or a '
              'fault with options, for example lost-reply:rate=0.1,verbs=POST')
@@ -121,6 +123,9 @@ def greeting(server: Any, args: Any) -> List[str]:
     else:
         lines += ['API_KEY = "{}"'.format(local.LOCAL_API_KEY), 'API_SECRET = "{}"'.format(local.LOCAL_API_SECRET),
                   'Or any key and secret of your own choice: `marketmaker` opens an account for them.']
+    if args.control:
+        lines += ['Control: curl -H "Authorization: Bearer {}" {}/local-exchange/control'.format(
+            server.control.token, server.base)]
     if args.faults:
         lines.append('Faults: {}. Each strike is on purpose.'.format(', '.join(
             word for group in args.faults for word in group)))
@@ -163,7 +168,8 @@ def _options(args):
     return {'symbols': [symbol for group in args.symbol for symbol in group], 'seed': args.seed, 'bid': args.bid,
             'ask': args.ask, 'data': data, 'queue': args.queue, 'speed': args.speed, 'fees': _fees(args.fees),
             'people': people, 'closed_accounts': bool(people), 'rate_limits': not args.no_rate_limits,
-            'host': args.host, 'port': args.port, 'faults': [word for group in args.faults for word in group]}
+            'host': args.host, 'port': args.port, 'faults': [word for group in args.faults for word in group],
+            'control': args.control}
 
 
 def _fees(text):

@@ -1,16 +1,19 @@
 """Accounts as they are described outside: by a command line, a file, a request or a test.
 
-Pure.  A description is a dict: ``key`` and ``secret``, and optionally ``balance`` (currency -> minor units),
-``positions`` (dicts of ``symbol``, ``currentQty``, ``avgEntryPrice``), ``permissions`` (list) and ``cidr`` (network
-from which the key may be used).
+Pure.  A description is a dict: ``key`` and ``secret``, and optionally ``permissions`` (list), ``cidr`` (the network
+from which the key may be used, or a list of them), ``enabled``; ``balance`` (currency -> minor units), ``positions``
+(dicts of ``symbol``, ``currentQty``, ``avgEntryPrice``), and ``keys``: further keys of the same account, each with key,
+secret, permissions, cidr, enabled.
 """
 from ipaddress import ip_network
-from typing import Any, Dict  # noqa: F401
+from typing import Any, Dict, List, Optional  # noqa: F401
 
 from market_maker.utils.errors import SettingsError
 
-FIELDS = ('key', 'secret', 'balance', 'positions', 'permissions', 'cidr')
+KEY_FIELDS = ('key', 'secret', 'permissions', 'cidr', 'enabled')
+FIELDS = KEY_FIELDS + ('balance', 'positions', 'keys')
 PERMISSIONS = ('order', 'orderCancel', 'withdraw')
+DEFAULT_PERMISSIONS = ('order', 'withdraw')
 POSITION_FIELDS = ('symbol', 'currentQty', 'avgEntryPrice')
 LONGEST_KEY = 256
 
@@ -22,36 +25,93 @@ def check(description: Any, instruments: Dict[str, Any]) -> Dict[str, Any]:
     for name in description:
         if name not in FIELDS:
             raise SettingsError('an account has no {!r}; it has {}'.format(name, ', '.join(FIELDS)))
-    for name in ('key', 'secret'):
-        _check_key(name, description.get(name))
+    check_key({name: description[name] for name in KEY_FIELDS if name in description})
     who = 'account {}'.format(description['key'])
     _check_balance(who, description.get('balance') or {})
-    for name in ('positions', 'permissions'):
+    for name in ('positions', 'keys'):
         if not isinstance(description.get(name) or [], (list, tuple)):
             raise SettingsError('{}: {} is a list, not {!r}'.format(who, name, description[name]))
     for position in description.get('positions') or []:
         _check_position(who, position, instruments)
-    for permission in description.get('permissions') or []:
-        if permission not in PERMISSIONS:
-            raise SettingsError('{}: unknown permission {!r}; there are {}'.format(
-                who, permission, ', '.join(PERMISSIONS)))
-    _check_network(who, description.get('cidr'))
+    names = [description['key']] + [check_key(key)['key'] for key in description.get('keys') or []]
+    for name in names:
+        if names.count(name) > 1:
+            raise SettingsError('{}: key {} is there twice'.format(who, name))
     return description
 
 
+def check_key(key: Any) -> Dict[str, Any]:
+    """Return the description of a key when it can be used; raise SettingsError naming what is wrong."""
+    if not isinstance(key, dict):
+        raise SettingsError('a key is an object with key and secret, not {!r}'.format(key))
+    for name in key:
+        if name not in KEY_FIELDS:
+            raise SettingsError('a key has no {!r}; it has {}'.format(name, ', '.join(KEY_FIELDS)))
+    for name in ('key', 'secret'):
+        _check_text(name, key.get(name))
+    who = 'account {}'.format(key['key'])
+    permissions_of(who, key.get('permissions'))
+    networks_of(who, key.get('cidr'))
+    if not isinstance(key.get('enabled', True), bool):
+        raise SettingsError('{}: enabled is true or false, not {!r}'.format(who, key['enabled']))
+    return key
+
+
+def permissions_of(who: str, given: Any) -> Optional[List[str]]:
+    """Return a list of permissions, None when none was given; raise SettingsError for one that does not exist."""
+    if given is None:
+        return None
+    if not isinstance(given, (list, tuple)):
+        raise SettingsError('{}: permissions is a list, not {!r}'.format(who, given))
+    for permission in given:
+        if permission not in PERMISSIONS:
+            raise SettingsError('{}: unknown permission {!r}; there are {}'.format(
+                who, permission, ', '.join(PERMISSIONS)))
+    return list(given)
+
+
+def networks_of(who: str, given: Any) -> Optional[str]:
+    """Return one or several networks as the engine takes them, joined by commas; None for no limit; SettingsError."""
+    if given is None:
+        return None
+    networks = given.split(',') if isinstance(given, str) else given
+    try:
+        if not isinstance(networks, (list, tuple)) or not networks:
+            raise ValueError
+        return ','.join(str(ip_network(network.strip(), strict=False)) for network in networks)
+    except (ValueError, AttributeError):
+        raise SettingsError('{}: cidr {!r} is no network; take one like 10.0.0.0/8, or a list of them'.format(
+            who, given))
+
+
 def open_account(exchange: Any, description: Dict[str, Any]) -> Any:
-    """Open the account on the exchange and return it; SettingsError when the description or its key cannot be used."""
+    """Open the account on the exchange and return it; SettingsError when the description or a key cannot be used."""
     check(description, exchange.instruments)
-    if exchange.account_of(description['key']) is not None:
-        raise SettingsError('account {}: the key is already in use'.format(description['key']))
-    options = {'balances': description.get('balance') or None, 'positions': description.get('positions') or (),
-               'cidr': description.get('cidr')}  # type: Dict[str, Any]
-    if description.get('permissions') is not None:
-        options['permissions'] = tuple(description['permissions'])
-    return exchange.open_account(description['key'], description['secret'], **options)
+    keys = [description] + list(description.get('keys') or [])
+    for key in keys:
+        if exchange.account_of(key['key']) is not None:
+            raise SettingsError('account {}: the key is already in use'.format(key['key']))
+    account = exchange.open_account(balances=description.get('balance') or None,
+                                    positions=description.get('positions') or ())
+    for key in keys:
+        add_key(exchange, account, key)
+    return account
 
 
-def _check_key(name, text):
+def add_key(exchange: Any, account: Any, key: Dict[str, Any]) -> Any:
+    """Give an account a key as it is described, and return it; SettingsError when somebody has it already."""
+    if exchange.account_of(key['key']) is not None:
+        raise SettingsError('account {}: the key is already in use'.format(key['key']))
+    permissions = permissions_of(key['key'], key.get('permissions'))
+    exchange.add_key(account, key['key'], key['secret'],
+                     DEFAULT_PERMISSIONS if permissions is None else permissions,
+                     networks_of(key['key'], key.get('cidr')))
+    added = account.keys[-1]
+    added.enabled = key.get('enabled', True)
+    return added
+
+
+def _check_text(name, text):
     # type: (str, Any) -> None
     if not isinstance(text, str) or not text or len(text) > LONGEST_KEY or not text.isprintable() or ' ' in text:
         # The value stays out of the message, for it may be a secret.
@@ -86,15 +146,6 @@ def _check_position(who, position, instruments):
     if isinstance(price, bool) or not isinstance(price, (int, float)) or not 0 < price < 1e12:
         raise SettingsError('{}: avgEntryPrice of {!r} in {}; take a price above 0'.format(
             who, price, position['symbol']))
-
-
-def _check_network(who, cidr):
-    # type: (str, Any) -> None
-    try:
-        if cidr is not None:
-            ip_network(cidr, strict=False)
-    except ValueError:
-        raise SettingsError('{}: cidr {!r} is no network; take one like 10.0.0.0/8'.format(who, cidr))
 
 
 def _is_whole(value):

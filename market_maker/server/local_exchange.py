@@ -18,12 +18,14 @@ import threading
 import uuid
 from difflib import get_close_matches
 from email.utils import formatdate
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple  # noqa: F401
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple  # noqa: F401
 
 from aiohttp import web
 
 from market_maker import local
 from market_maker.server import accounts, rest
+from market_maker.server.control import PATH as CONTROL
+from market_maker.server.control import Control, new_token
 from market_maker.server.faults import Fault, Faults
 from market_maker.server.limits import Limits
 from market_maker.server.realtime import Hub, Realtime
@@ -84,7 +86,8 @@ class LocalExchange(object):
         self.pace = pace
         self.limits = limits or Limits()
         self.closed_accounts = closed_accounts
-        self.is_market_away = False   # nobody trades but the clients
+        self.market_held_by = set()   # type: Set[Any]  # who keeps the market from trading
+        self.control = None       # type: Optional[Control]  # answers those who may do more than trade
         self.renew = None         # type: Optional[Callable[[], Tuple[Any, Any, Pace]]]  # makes another exchange like it
         self.guests = {}          # type: Dict[str, float]  # token of a process that shook hands -> wall time of the last
         self.recorder = None      # type: Any  # what writes down an account's conduct, for a judge
@@ -100,6 +103,7 @@ class LocalExchange(object):
         """Serve this exchange and its market from now on."""
         self.exchange = exchange
         self.market = street
+        self._market_late = 0.0   # seconds that the market was held, by which its own time is late
         self.instance = str(uuid.uuid4())
         self.api = Api(exchange)
         self.hub = Hub(exchange, self.api, self.limits, self.pace.wall, self.advance)
@@ -189,8 +193,12 @@ class LocalExchange(object):
         exchange = self.exchange
         try:
             goal = max(exchange.now, min(self.pace.now(), exchange.now + LONGEST_STEP))
-            if self.is_market_away:
+            if self.market_held_by:
+                self._market_late += goal - exchange.now
                 exchange.advance(goal)
+            elif self._market_late:
+                exchange.advance(goal)
+                self.market.step(goal - self._market_late)
             else:
                 self.market.step(goal)
         except Exception as error:
@@ -220,6 +228,25 @@ class LocalExchange(object):
                     await asyncio.sleep(0)
             except Exception as error:
                 self._fail(error)
+
+    async def pass_time(self, seconds: float) -> None:
+        """Let the exchange's time jump forward; everything that falls due on the way happens, in its order.
+
+        Signatures and rate limits stay with the machine's clock.
+        """
+        self.pace.start += seconds
+        goal = self.pace.now()
+        while self.exchange.now < goal and not self._ended.done():
+            self.advance()
+            self.hub.flush()
+            await asyncio.sleep(0)
+
+    def hold_market(self, holder: Any, held: bool) -> None:
+        """Keep the market from trading, or let it go on where it stood, once nobody else holds it."""
+        if held:
+            self.market_held_by.add(holder)
+        else:
+            self.market_held_by.discard(holder)
 
     # Trouble
 
@@ -296,6 +323,8 @@ class LocalExchange(object):
             return await self._serve_socket(request, rest.query_of(query))
         if path in (local.HANDSHAKE, local.ACCOUNTS):
             return _response(await self._shake_hands(request, path))
+        if self.control is not None and (path + '/').startswith(CONTROL + '/'):
+            return _response(await self.control.handle(request, path))
         return _response(rest.refused(Refusal(404, 'Not Found'), {}))
 
     async def _serve_rest(self, request: web.BaseRequest, target: str, path: str) -> web.StreamResponse:
@@ -388,12 +417,13 @@ def assemble(kind: str = 'simulated', symbols: Sequence[str] = (), seed: Optiona
              bid: Optional[float] = None, ask: Optional[float] = None, data: Sequence[str] = (), queue: str = 'back',
              speed: float = 1.0, fees: Optional[Tuple[float, float]] = None, people: Iterable[Dict[str, Any]] = (),
              closed_accounts: bool = False, rate_limits: bool = True, host: str = '127.0.0.1', port: int = 0,
-             clock: Clock = REAL, faults: Sequence[str] = ()) -> LocalExchange:
+             clock: Clock = REAL, faults: Sequence[str] = (), control: bool = False) -> LocalExchange:
     """Return an exchange that is ready to start: ``kind`` of market, its options, and the accounts in ``people``.
 
     ``symbols`` defaults to all there are, in a replay to those that the recording names.  ``seed`` None takes one from
     the system.  ``fees`` is (maker, taker) as fractions, None those of the instruments.  ``faults`` are words of
-    ``--faults``.  Raise SettingsError for anything that cannot be used.
+    ``--faults``; with ``control`` it has a control interface, whose token is ``.control.token``.  Raise SettingsError
+    for anything that cannot be used.
     """
     if not 0 < speed < 1e6:
         raise SettingsError('a speed of {} makes no sense: take 1 for real time, 10 for ten times that'.format(speed))
@@ -420,6 +450,8 @@ def assemble(kind: str = 'simulated', symbols: Sequence[str] = (), seed: Optiona
     exchange, street, pace = build()
     server = LocalExchange(exchange, street, pace, host, port, Limits(rate_limits), kind, closed_accounts, seed)
     server.renew = build
+    if control:
+        server.control = Control(server, new_token())
     for word in faults:
         server.faults.switch(word)
     return server

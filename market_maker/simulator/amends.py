@@ -99,7 +99,7 @@ class Amender(object):
         if given(quantity):
             raise Refusal(400, 'Invalid orderQty')
         leaves = abs(rest if type(rest) is int else orders.whole(rest, 'Invalid leavesQty'))
-        if leaves % instrument.lot:
+        if leaves % instrument.order_lot:
             raise Refusal(400, 'Invalid leavesQty for lotSize')
         if not 0 < leaves <= instrument.max_quantity:
             raise Refusal(400, 'Invalid leavesQty')

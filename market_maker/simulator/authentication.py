@@ -67,10 +67,11 @@ def verify(house: Any, sent: Tuple[Any, Any, Any], verb: str, raw_path: str, bod
     return account, key
 
 
-def inside(address: str, cidr: str) -> bool:
-    """Tell whether an address lies in a network; an unreadable address lies in none."""
+def inside(address: str, networks: str) -> bool:
+    """Tell whether an address lies in one of some networks (joined by commas); an unreadable address lies in none."""
     try:
-        return ip_address(address) in ip_network(cidr, strict=False)
+        there = ip_address(address)
+        return any(there in ip_network(network, strict=False) for network in networks.split(','))
     except ValueError:
         return False
 

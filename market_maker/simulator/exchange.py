@@ -93,6 +93,7 @@ class Exchange(object):
         self.market = Account(MARKET_ACCOUNT)  # the market's own hand
         self.market.is_market = True
         self.liquidator = Account(LIQUIDATOR_ACCOUNT)  # the liquidation engine; its purses are the insurance fund
+        self.endowment = dict(INSURANCE_FUND)   # what the insurance fund began with, minor units by currency
         for currency, amount in INSURANCE_FUND:
             self.liquidator.purse(currency).wallet = amount
         for instrument in instruments.values():
@@ -273,6 +274,11 @@ class Exchange(object):
             raise ValueError('API key {}... belongs to an account already'.format(key[:4]))
         account.keys.append(Key(key, secret, permissions, cidr, self.stamp()))
         self._by_key[key] = account
+
+    def remove_key(self, account: Account, key: Key) -> None:
+        """Forget an API key of an account."""
+        account.keys.remove(key)
+        del self._by_key[key.key]
 
     def account_of(self, key: str) -> Optional[Account]:
         """Return the account that an API key belongs to, None when nobody has it."""
@@ -530,16 +536,17 @@ class Exchange(object):
         """Return (ticks, size) of the best ``levels`` of a side, best first; 0 gives all."""
         return [(level.ticks, level.quantity) for level in self.books[symbol].side(side).top(levels)]
 
-    def set_index(self, symbol: str, price: float) -> None:
+    def set_index(self, symbol: str, price: float, at_once: bool = False) -> None:
         """Move an index (or the index of a contract), and with it indicative settle price, fair price and mark.
 
-        Published at once, or, when the index was published less than a second ago, with the next marks.
+        Published at once, or, when the index was published less than a second ago and ``at_once`` is not asked for,
+        with the next marks.
         """
         instrument = self.instruments[symbol]
         if not instrument.is_index:
             instrument = self.instruments[instrument.index_symbol]
         self._index_moved[instrument.symbol] = max(instrument.tick, round(price, INDEX_DECIMALS))
-        if self._index_shown.get(instrument.symbol, 0) <= self.now - MARK_INTERVAL:
+        if at_once or self._index_shown.get(instrument.symbol, 0) <= self.now - MARK_INTERVAL:
             self._publish_index(instrument.symbol)
             for tape in self.tapes.values():
                 if tape.instrument.index_symbol == instrument.symbol and tape.instrument.row['state'] == 'Open':
@@ -601,6 +608,34 @@ class Exchange(object):
                    if order.account is self.market]
             for order in off:
                 self.withdraw(order)
+
+    def set_fees(self, symbol: str, maker: Optional[float] = None, taker: Optional[float] = None) -> None:
+        """Change the fee rates of a contract (fractions, negative is a rebate); None leaves one as it is."""
+        tape = self.tapes[symbol]
+        instrument = tape.instrument
+        instrument.set_fees(instrument.maker_fee if maker is None else maker,
+                            instrument.taker_fee if taker is None else taker)
+        tape.changes['makerFee'], tape.changes['takerFee'] = instrument.maker_fee, instrument.taker_fee
+        for account in self.accounts.values():
+            position = account.positions.get(symbol)
+            if position is not None:
+                position.set_rates()
+                clearing.carry(position)
+                clearing.recharge(position)
+                self.journal.mark_all(position)
+
+    def set_lot(self, symbol: str, lot: int) -> None:
+        """Make the lot of a contract larger while it trades: a multiple of the one that it was listed with.
+
+        New orders and amends must be multiples of it; what rests or is held stays.  ValueError for a lot that is no
+        such multiple.
+        """
+        instrument = self.tapes[symbol].instrument
+        if lot <= 0 or lot % instrument.lot:
+            raise ValueError('a lot of {} is no multiple of {}, the lot that {} was listed with'.format(
+                lot, instrument.lot, symbol))
+        instrument.order_lot = lot
+        self.tapes[symbol].set('lotSize', lot)
 
     # -- tables ------------------------------------------------------------------------------------
 

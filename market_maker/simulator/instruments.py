@@ -200,6 +200,7 @@ class Instrument(object):
     def set_grid(self, tick: float, lot: int) -> None:
         """Set tick and lot in the row and in the numbers derived from them."""
         self.tick, self.lot = tick, lot
+        self.order_lot = lot                 # contracts that a new order must be a multiple of
         self.grain = 1                       # ticks that the price of a new order must be a multiple of
         step = Fraction(repr(tick))
         self.tick_top, self.tick_bottom = step.numerator, step.denominator

@@ -150,16 +150,36 @@ class Still(Market):
         # type: (Any, float) -> None
         self._exchange = exchange
         for number, symbol in enumerate(self._symbols):
-            instrument = exchange.instruments[symbol]
-            bid, ask, size = self._place(instrument, *(self._given if number == 0 else (None, None, None)))
-            middle = (instrument.price_of(bid) + instrument.price_of(ask)) / 2.
-            reference = instrument.row.get('referenceSymbol')
-            if reference in exchange.instruments:
-                exchange.set_index(reference, middle)
-            exchange.set_mark(symbol, middle)
-            self._sides.append(_StillSide(exchange, symbol, 'Buy', bid, size))
-            self._sides.append(_StillSide(exchange, symbol, 'Sell', ask, size))
+            self._settle_at(symbol, *(self._given if number == 0 else (None, None, None)))
         self._renew()
+
+    def move(self, symbol, bid, ask):
+        # type: (str, float, float) -> None
+        """Stand at another bid and ask from now on, mark and index between them; what others have in between trades.
+
+        ValueError when they are off the grid or not one below the other.
+        """
+        if bid >= ask:
+            raise ValueError('a still market needs a bid below its ask, not {} and {}'.format(bid, ask))
+        self._place(self._exchange.instruments[symbol], bid, ask, None)
+        for side in [side for side in self._sides if side.symbol == symbol]:
+            side.leave()
+            self._sides.remove(side)
+        self._settle_at(symbol, bid, ask, None)
+        self._renew()
+
+    def _settle_at(self, symbol, bid, ask, size):
+        # type: (str, Optional[float], Optional[float], Optional[int]) -> None
+        exchange = self._exchange
+        instrument = exchange.instruments[symbol]
+        low, high, size = self._place(instrument, bid, ask, size)
+        middle = (instrument.price_of(low) + instrument.price_of(high)) / 2.
+        reference = instrument.row.get('referenceSymbol')
+        if reference in exchange.instruments:
+            exchange.set_index(reference, middle)
+        exchange.set_mark(symbol, middle)
+        self._sides.append(_StillSide(exchange, symbol, 'Buy', low, size))
+        self._sides.append(_StillSide(exchange, symbol, 'Sell', high, size))
 
     def step(self, now):
         # type: (float) -> None
@@ -200,29 +220,35 @@ class _StillSide(object):
 
     def __init__(self, exchange, symbol, side, price, size):
         # type: (Any, str, str, int, int) -> None
+        self.symbol = symbol
         self._exchange = exchange
-        self._symbol, self._side, self._price, self._size = symbol, side, price, size
+        self._side, self._price, self._size = side, price, size
         self._orders = []   # type: List[Any]
         self._grain = 1     # of the instrument when they were placed
+
+    def leave(self):
+        # type: () -> None
+        """Take everything out of the book."""
+        for order in self._orders:
+            self._exchange.withdraw(order)
 
     def renew(self):
         # type: () -> None
         """Add what has been taken, behind what is left, so that nobody loses his place to it."""
-        if not is_open(self._exchange, self._symbol):
+        if not is_open(self._exchange, self.symbol):
             return
-        grain = self._exchange.instruments[self._symbol].grain
+        grain = self._exchange.instruments[self.symbol].grain
         if grain != self._grain:
             self._grain = grain
-            for order in self._orders:
-                self._exchange.withdraw(order)
+            self.leave()
         self._orders = [order for order in self._orders if order.leaves]
         missing = self._size - sum(order.leaves for order in self._orders)
         if missing <= 0:
             return
-        order = self._exchange.rest(self._symbol, self._side, self._price, missing)
+        order = self._exchange.rest(self.symbol, self._side, self._price, missing)
         if order is None:
-            missing -= self._exchange.take(self._symbol, self._side, missing, self._price)
-            order = self._exchange.rest(self._symbol, self._side, self._price, missing) if missing else None
+            missing -= self._exchange.take(self.symbol, self._side, missing, self._price)
+            order = self._exchange.rest(self.symbol, self._side, self._price, missing) if missing else None
         if order is not None:
             self._orders.append(order)
 

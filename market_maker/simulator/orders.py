@@ -183,8 +183,8 @@ def lots_only(instrument: Instrument, quantity: int) -> int:
     """
     if quantity <= 0 or quantity > instrument.max_quantity:
         raise Refusal(400, 'Invalid orderQty')
-    if quantity % instrument.lot:
-        raise Refusal(400, 'Order quantity must be a multiple of lot size: {}'.format(instrument.lot))
+    if quantity % instrument.order_lot:
+        raise Refusal(400, 'Order quantity must be a multiple of lot size: {}'.format(instrument.order_lot))
     return quantity
 
 

@@ -88,14 +88,37 @@ class Banker(object):
 
     def cancel_withdrawal(self, account: Any, transact_id: str) -> Dict[str, Any]:
         """Take back a withdrawal that still waits."""
+        row = self._waiting(account, transact_id)
+        return self._end(row, account.purse(row['currency']), 'Canceled')
+
+    def confirm_withdrawal(self, account: Any, transact_id: str) -> Dict[str, Any]:
+        """Carry out a withdrawal that waits: the money leaves the exchange, and its fee with it.
+
+        Refusal when the account has lost it meanwhile.
+        """
+        row = self._waiting(account, transact_id)
+        purse = account.purse(row['currency'])
+        amount = row['fee'] - row['amount']
+        if amount > purse.row.get('withdrawableMargin', purse.wallet):
+            raise Refusal(400, 'Account has insufficient Available Balance, {} {} required'.format(
+                amount, purse.currency), 'CodedHTTPError', '19000')
+        purse.wallet -= amount
+        purse.withdrawn += amount
+        row['walletBalance'] = purse.wallet
+        return self._end(row, purse, 'Completed')
+
+    @staticmethod
+    def _waiting(account: Any, transact_id: str) -> Dict[str, Any]:
         for row in account.transactions:
             if row['transactID'] == transact_id and (row['transactType'], row['transactStatus']) == ('Withdrawal',
                                                                                                      'Pending'):
-                purse = account.purse(row['currency'])
-                purse.pending_debit -= row['fee'] - row['amount']
-                row['transactStatus'] = 'Canceled'
-                row['timestamp'] = self.house.stamp()
-                self.house.journal.tell('transact', 'update', [dict(row)], account.id)
-                self.house.journal.mark_purse(purse)
-                return row
+                return row  # type: ignore[no-any-return]
         raise Refusal(404, 'Not Found')
+
+    def _end(self, row: Dict[str, Any], purse: Any, status: str) -> Dict[str, Any]:
+        purse.pending_debit -= row['fee'] - row['amount']
+        row['transactStatus'] = status
+        row['timestamp'] = self.house.stamp()
+        self.house.journal.tell('transact', 'update', [dict(row)], purse.account.id)
+        self.house.journal.mark_purse(purse)
+        return row

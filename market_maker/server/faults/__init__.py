@@ -83,8 +83,9 @@ import random
 from difflib import get_close_matches
 from typing import Any, Deque, Dict, List, Optional, Sequence, Tuple, Type, Union  # noqa: F401
 
+from market_maker.server.checks import checked
 from market_maker.server.faults import events, profiles, requests, streams
-from market_maker.server.faults.fault import Fault, checked
+from market_maker.server.faults.fault import Fault
 from market_maker.simulator.timestamps import iso
 from market_maker.utils.errors import SettingsError
 
@@ -178,13 +179,14 @@ def parse(word: str) -> Tuple[str, Dict[str, Any]]:
 def make(name: str, server: Any, options: Dict[str, Any], rng: random.Random) -> Fault:
     """Return a fault that is not switched on yet; raise SettingsError for a name or an option that makes no sense."""
     if name not in CATALOGUE:
-        known = list(CATALOGUE) + list(PROFILES)
-        nearest = get_close_matches(str(name), known, 1)
+        nearest = get_close_matches(str(name), list(CATALOGUE) + list(PROFILES), 1)
         raise SettingsError('no fault or profile is called {!r}: {}there are {}; profiles: {}'.format(
             name, 'did you mean {}? '.format(nearest[0]) if nearest else '', ', '.join(CATALOGUE),
             ', '.join(PROFILES)))
     kind, presets = CATALOGUE[name]
-    options = checked(name, dict(Fault.COMMON, **kind.OPTIONS), presets, options)
+    choices = {option: (presets.get(option, default), check)
+               for option, (default, check) in dict(Fault.COMMON, **kind.OPTIONS).items()}
+    options = checked('fault ' + name, choices, options)
     symbol = options.get('symbol')
     if server is None:
         return kind  # type: ignore[no-any-return]

@@ -3,7 +3,8 @@ import asyncio
 import logging
 from typing import Any, Dict, List, Optional  # noqa: F401
 
-from market_maker.server.faults.fault import LONGEST, Fault, number, one_of, text, whole
+from market_maker.server.checks import LONGEST, number, one_of, text, whole
+from market_maker.server.faults.fault import Fault
 from market_maker.simulator.exchange import Refusal
 
 logger = logging.getLogger('root')
@@ -71,7 +72,7 @@ class EmptyBook(Event):
 
     def happen(self) -> None:
         """Take the market's orders out of the books, and keep it from placing others."""
-        self.server.is_market_away = True
+        self.server.hold_market(self, True)
         exchange = self.server.exchange
         for book in exchange.books.values():
             for side in (book.bids, book.asks):
@@ -82,7 +83,7 @@ class EmptyBook(Event):
 
     def end(self) -> None:
         """Let the market come back."""
-        self.server.is_market_away = False
+        self.server.hold_market(self, False)
 
 
 class TickSize(Event):

@@ -13,7 +13,8 @@ from typing import Any, Callable, Dict, List, Optional, Tuple  # noqa: F401
 from aiohttp import web
 
 from market_maker.server import rest, wire
-from market_maker.server.faults.fault import LONGEST, Fault, flag, number, text, whole, words
+from market_maker.server.checks import LONGEST, flag, number, text, whole, words
+from market_maker.server.faults.fault import Fault
 from market_maker.simulator.exchange import Refusal
 
 logger = logging.getLogger('root')

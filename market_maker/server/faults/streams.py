@@ -10,7 +10,8 @@ from typing import Any, Callable, Deque, Dict, List, Optional, Tuple  # noqa: F4
 from aiohttp import web
 
 from market_maker.server import rest, wire
-from market_maker.server.faults.fault import LONGEST, REQUIRED, Fault, flag, number, one_of, text, words
+from market_maker.server.checks import LONGEST, REQUIRED, flag, number, one_of, text, words
+from market_maker.server.faults.fault import Fault
 from market_maker.server.faults.requests import UNAVAILABLE, page
 from market_maker.server.realtime import Frame
 from market_maker.simulator import schema
