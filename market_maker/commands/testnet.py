@@ -58,7 +58,8 @@ def add_arguments(parser: Any) -> None:
     add('--account', metavar='KEY:SECRET|@FILE', action='append', default=[],
         help='an account, or a JSON file with one or a list of them (key, secret, balance, positions, permissions); '
              'without this option anybody on this machine may open accounts')
-    add('--fees', metavar='MAKER,TAKER', help='fees of all contracts as fractions, for example -0.0001,0.0005')
+    add('--fees', metavar='MAKER,TAKER',
+        help='fees of all contracts as fractions, for example --fees=-0.0001,0.0005 (with =, because of the minus)')
     add('--no-rate-limits', action='store_true', help='never answer 429')
     add('--control', action='store_true',
         help='let whoever has the token that is printed do more than trade: accounts, market, clock, faults')
