@@ -54,13 +54,17 @@ def test_rows_have_the_fields_of_today(exchange, account):
 
 
 def test_a_market_order_fills_at_the_makers_price(exchange, account):
-    """A market order takes the ask; its one insert says Filled; executions New and Trade carry value, fee and match."""
+    """A market order takes the ask: an insert says New, an update Filled; executions carry value, fee and match."""
     row = exchange.place(account, order('Buy', 400))
     changes = exchange.drain()
 
     assert (row['ordStatus'], row['cumQty'], row['leavesQty'], row['timeInForce']) == ('Filled', 400, 0,
                                                                                        'ImmediateOrCancel')
-    assert 'price' not in row and of_table(changes, 'order', 'insert') == [row]
+    inserted, = of_table(changes, 'order', 'insert')
+    update, = of_table(changes, 'order', 'update')
+    assert 'price' not in row and dict(inserted, **update) == row
+    assert (inserted['ordStatus'], inserted['leavesQty'], inserted['workingIndicator']) == ('New', 400, True)
+    assert (update['ordStatus'], update['leavesQty'], update['workingIndicator']) == ('Filled', 0, False)
     new, trade = of_table(changes, 'execution')
     assert (new['execType'], new['ordStatus'], new['leavesQty']) == ('New', 'New', 400)
     value = 4 * exchange.instruments['XBTUSD'].lot_value(500001)

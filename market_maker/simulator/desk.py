@@ -181,7 +181,8 @@ class Desk(object):
                 house.trigger.check(tape, order.trigger)
             return
         self.work(order, tape)
-        matcher.tell_new(order)
+        if not order.is_told:
+            matcher.tell_new(order)
 
     def _clear_the_way(self, order: Order, tape: Tape) -> None:
         """Cancel same-side limit orders that together with a Close exceed the position (BitMEX, order types)."""
@@ -207,6 +208,8 @@ class Desk(object):
             if order.time_in_force == 'FillOrKill' and not self._fills(order, side, limit):
                 self._end(order, 'timeInForce of FillOrKill', tape)
                 return
+            if not order.is_told:
+                matcher.tell_new(order)   # as recorded: an insert that says New, then updates with the fills
             matcher.match(order, tape, limit)
             if not order.leaves:
                 return

@@ -315,7 +315,7 @@ class Matcher(object):
         self.journal.outbox.append(make_change('execution', 'insert', [execution], account.id, order.instrument.symbol))
 
     def tell_new(self, order: Order) -> None:
-        """Tell the one insert of a new order, in the state that its arrival left it in."""
+        """Tell the insert of a new order; one that ends or rests without a fill is told in that state."""
         order.is_told = True
         row = dict(order.row)
         self.journal.outbox.append(make_change('order', 'insert', [row], order.account.id, order.instrument.symbol))
