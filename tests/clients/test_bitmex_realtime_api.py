@@ -87,7 +87,7 @@ def test_every_table_and_every_fill(lively, follow, seconds):
         time.sleep(TURN)
     plain.send('DELETE', '/order/all', {})
 
-    filled = plain.get('/execution/tradeHistory?symbol=XBTUSD&count=500&reverse=true')
+    filled = plain.get('/execution/tradeHistory?symbol=XBTUSD&count=500&reverse=true')   # funding, too
     assert len(filled) > 1
     assert node.settled(lambda said: set(said['executions']) >= {row['execID'] for row in filled})
     position = [row['currentQty'] for row in plain.get('/position') if row['symbol'] == 'XBTUSD']

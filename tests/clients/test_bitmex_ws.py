@@ -155,7 +155,7 @@ def fills_of(plain):
     rows, start = {}, 0
     while True:
         page = plain.get('/execution/tradeHistory?symbol=XBTUSD&count=500&start={}'.format(start))
-        rows.update((row['execID'], row) for row in page)
+        rows.update((row['execID'], row) for row in page if row['execType'] == 'Trade')   # not funding
         if len(page) < 500:
             return rows
         start += 500
