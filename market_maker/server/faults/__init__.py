@@ -33,7 +33,7 @@ unknown-error       418 with a text that nobody knows
 not-found           404 in JSON
 unauthorized        401 "Invalid API Key."
 forbidden           403 "Access Denied" in JSON
-ban                 403 in HTML, also for WebSockets that open
+ban                 403 in HTML, also for WebSockets that open                                retry_after (not told)
 rate-limited        429 with Retry-After alone                                                retry_after (1 s), headers
 outage              503 for everything, sockets dropped, none accepted
 stall               accepted, never answered                                                  executed (false)
@@ -314,9 +314,14 @@ class Faults(object):
         """Return what is on, as plain data."""
         return [fault.row() for fault in self._on]
 
+    @property
+    def working(self) -> List[Fault]:
+        """Return the faults that are on, in the order in which they were switched on."""
+        return [fault for fault in self._on if fault.is_on]
+
     def _sort(self) -> None:
         """Hand each place the faults that it must ask; a place without any has nothing to ask."""
-        working = [fault for fault in self._on if fault.is_on]
+        working = self.working
         self.requests = [one for one in working if one.strikes_requests]  # type: ignore[misc]
         self.upgrades = [one for one in working if one.strikes_upgrades]
         chain = [one for one in working if one.strikes_streams]

@@ -59,6 +59,18 @@ EVERYTHING = Profile(
         ('slow-request', {'delay': 0.5, 'rate': 0.5})],
     (0.5, 2.0), (0.5, 2.5))
 
+# A refused key ends a bot by right, and so does a ban that does not say how long it lasts, for the length of a short
+# run.  Tables are silent for longer here than anybody should believe them.
+_DEADLY = ('unauthorized', 'forbidden', 'ban')
+SURVIVABLE = Profile(
+    'everything that a bot has to come through in one process; what `marketmaker chaos` plays',
+    EVERYTHING.steady,
+    [turn for turn in EVERYTHING.turns if turn[0] not in _DEADLY + ('silent-table',)] + [
+        ('ban', {'retry_after': 2})] + [
+        ('silent-table', {'tables': table, 'seconds': 5.0})
+        for table in ('quote', 'order', 'instrument', 'execution', 'position')],
+    EVERYTHING.calm, EVERYTHING.length)
+
 PROFILES = collections.OrderedDict([
     ('overload', OVERLOAD), ('rally', RALLY), ('flaky-network', FLAKY_NETWORK), ('maintenance', MAINTENANCE),
-    ('everything', EVERYTHING)])  # type: collections.OrderedDict[str, Profile]
+    ('everything', EVERYTHING), ('survivable', SURVIVABLE)])  # type: collections.OrderedDict[str, Profile]

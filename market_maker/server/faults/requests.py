@@ -135,10 +135,18 @@ class Ban(Page):
     """An address that is banned: 403 in HTML for every request, and for every WebSocket that opens."""
 
     strikes_upgrades = True
+    OPTIONS = dict(Page.OPTIONS, retry_after=(None, whole(0, int(LONGEST))))
+
+    async def reply(self, call: Call, answer: Optional[rest.Answer]) -> web.StreamResponse:
+        """Send the page."""
+        return self.refuse_upgrade()
 
     def refuse_upgrade(self) -> web.Response:
         """Return the answer to an upgrade."""
-        return page(self.options['status'])
+        answer = page(self.options['status'])
+        if self.options['retry_after'] is not None:
+            answer.headers['Retry-After'] = str(self.options['retry_after'])
+        return answer
 
 
 class Outage(Refused):
