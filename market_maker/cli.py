@@ -17,7 +17,7 @@ from typing import Any, List, Optional  # noqa: F401
 from market_maker.utils.constants import VERSION
 
 # besides `run`, which is what happens without a command
-COMMANDS = ('setup', 'demo', 'testnet', 'status', 'cancel', 'flatten', 'resume')
+COMMANDS = ('setup', 'demo', 'testnet', 'chaos', 'status', 'cancel', 'flatten', 'resume')
 
 EXIT_OK = 0  # these are those of utils/errors.py, which is too heavy to import here
 EXIT_FAILURE = 1
@@ -29,6 +29,7 @@ EXIT_CODES = """exit codes:
   2  settings, arguments or files are not usable; nothing was connected
   3  the exchange refuses the API key
   4  the exchange cannot be reached, or its data did not come
+  10 chaos: the bot broke one of its promises
 """
 
 SYMBOL_SHAPE = re.compile(r'\.?[A-Za-z0-9_]{2,30}\Z')
@@ -99,7 +100,8 @@ def _command(name, arguments):
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     module.add_arguments(parser)
     args = parser.parse_args(arguments)
-    if hasattr(args, 'base_url'):   # it reads the settings of a run, which look at sys.argv for the symbol
+    # Those that read the settings of a run: these look at sys.argv for the symbol.
+    if hasattr(args, 'base_url') or hasattr(args, 'strategy'):
         if args.symbol:
             args.symbol = _symbol(args.symbol)
         _normalise_argv(args.symbol, arguments)

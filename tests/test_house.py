@@ -32,7 +32,7 @@ IMPURE_MODULES = {'socket', 'threading', 'os', 'io', 'logging', 'requests', 'web
                   'subprocess', 'sqlite3', 'select', 'signal', 'tempfile', 'multiprocessing', 'queue'}
 MAY_READ_SETTINGS = ('settings.py', 'exchange_interface.py', 'guard.py', 'market_maker.py', 'custom_strategy.py',
                      'commands/', 'ws/ws_thread.py')
-NEEDS_THE_TESTNET_EXTRA = ('server/', 'commands/testnet.py')
+NEEDS_THE_TESTNET_EXTRA = ('server/', 'commands/testnet.py', 'commands/trial.py')
 MAY_IMPORT_LATE = ('__init__.py', 'cli.py', 'commands/')
 TOO_NEW = {'secrets', 'dataclasses', 'contextvars', 'importlib.resources', 'importlib.metadata', 'zoneinfo', 'graphlib'}
 
@@ -234,7 +234,7 @@ if hasattr(sys, 'addaudithook'):
     sys.addaudithook(watch)
 before = list(sys.argv)
 for name in {modules!r}:
-    if has_aiohttp or not name.startswith('market_maker.server'):
+    if has_aiohttp or not name.startswith(('market_maker.server', 'market_maker.commands.trial')):
         importlib.import_module(name)
 assert seen == [], seen
 assert sys.argv == before

@@ -613,3 +613,8 @@ def test_an_account_is_exact():
     account.trade(-400, 440000, -3)
     assert (account.quantity, account.cost, account.realised) == (-200, 220000, -20000 + 200001 - 220000)
     assert account.result == account.realised - 7
+
+
+def test_fees_and_rebates_are_cut_off():
+    """127,944 satoshi at 0.0005 are 63.972; at -0.0001 they are -12.7944."""
+    assert [money.fee(CONTRACT, 100, 78159.5, rate) for rate in (0.0005, -0.0001, 0)] == [63, -12, 0]

@@ -92,9 +92,11 @@ def restless_spans(evidence: Evidence) -> List[Tuple[float, float]]:
 
 def _silences(evidence):
     # type: (Evidence) -> List[Tuple[float, float]]
-    ours = {request.number for request in requests_of(evidence)}
-    return [(event.at, event.at + event.wait) for event in evidence.events
-            if isinstance(event, Reply) and event.number in ours and event.wait]
+    """Return when a request was without a good answer, and for how long silence was asked for."""
+    ours = {request.number: request for request in requests_of(evidence)}
+    return [(ours[event.number].at, event.at + (event.wait or 0.0)) for event in evidence.events
+            if isinstance(event, Reply) and event.number in ours and (event.wait or event.status != 200 or
+                                                                      not event.is_delivered)]
 
 
 def _doubts(evidence):

@@ -1,8 +1,8 @@
 """Cost, fees and result of trades in exact whole minor units, worked out for the judge alone.
 
 Sources: BitMEX's contract guides (value of an inverse, a linear and a quanto contract) and its note on lot sizes: the
-value of one lot is rounded to a whole minor unit, and a trade's is that of its lots.  Fees go to the nearest unit, and
-what leaves with a reduced position is rounded down (docs/local-exchange.md).
+value of one lot is rounded to a whole minor unit, and a trade's is that of its lots.  Of fees, rebates, and the cost
+that leaves with a reduced position, what is below a unit is cut off (docs/local-exchange.md).
 """
 from __future__ import absolute_import
 
@@ -43,7 +43,7 @@ def cost(contract: Contract, side: str, quantity: int, price: Any) -> int:
 
 def fee(contract: Contract, quantity: int, price: Any, rate: Any) -> int:
     """Return a trade's fee at a rate such as -0.0001; paid is positive."""
-    return nearest(value(contract, quantity, price) * exact(rate))
+    return int(value(contract, quantity, price) * exact(rate))
 
 
 class Account(object):

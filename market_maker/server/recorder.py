@@ -174,7 +174,12 @@ class Recorder(object):
     # Faults
 
     def trouble(self, fault: Any) -> None:
-        """Note that a fault begins or ends."""
+        """Note that a fault begins or ends.
+
+        One that strikes a request here and there is none for the time between: its answers speak for themselves.
+        """
+        if fault.strikes_requests and fault.options['rate'] < 1 and fault.options['seconds'] is None:
+            return
         if fault.is_on:
             self._faults[fault] = self._clock()
         elif fault in self._faults:

@@ -28,6 +28,7 @@ EXIT_FAILURE = 1       # an error of ours, or of the exchange, that the run coul
 EXIT_USAGE = 2         # settings, arguments, files, a missing extra: nothing was connected
 EXIT_REFUSED = 3       # the exchange refuses the key
 EXIT_UNREACHABLE = 4   # the exchange cannot be reached, or its data did not come
+EXIT_BROKEN = 10       # `marketmaker chaos`: the bot broke one of its promises
 
 
 class MarketMakerError(Exception):
