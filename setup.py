@@ -40,7 +40,7 @@ class BuildWithDefaults(build_py):
 
 
 TESTNET = ['aiohttp>=3.8; python_version >= "3.9"']
-SPEED = ['orjson; python_version >= "3.8"']
+SPEED = ['orjson; python_version >= "3.8"', 'httptools; python_version >= "3.8"']
 TEST = [
     'pytest',
     'pytest-cov',

@@ -1,6 +1,6 @@
-"""What the benchmarks share: their options, children that answer lines with lines, and the ratios once recorded.
+"""What the benchmarks share: their options, children that answer lines with lines, and the ratios that were recorded.
 
-A quick run (``--quick``) fails when a ratio has fallen below half of the one in ``recorded.json``, or a count is
+A quick run (``--quick``) fails when a ratio has fallen below half of the one in ``recorded.json``, or when a count is
 another one; ``--record`` writes the figures of this run there.
 """
 import argparse

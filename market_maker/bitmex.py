@@ -30,11 +30,10 @@ from urllib.parse import urlsplit
 from future.utils import iteritems
 
 from market_maker import local
-from market_maker.rest import ratelimit, retry
+from market_maker.rest import direct, ratelimit, retry
 from market_maker.rest.client import Client
 from market_maker.rest.names import checked_prefix, new_name
 from market_maker.rest.sender import PAGE, Sender, describe
-from market_maker.rest.transport import Transport
 from market_maker.state.budget import Budget
 from market_maker.state.folder import StateFolder
 from market_maker.state.ledger import Ledger
@@ -109,7 +108,7 @@ class BitMEX(object):
         self.timeout = timeout
         self._rng = random.SystemRandom() if rng is None else rng
         self._way_out = CLOSED if is_bitmex(base_url) else ''
-        self._transport = Transport(base_url, apiKey, apiSecret) if transport is None else transport
+        self._transport = direct.fastest(base_url, apiKey, apiSecret) if transport is None else transport
         parts = urlsplit(base_url)
         where = '{}://{}'.format(parts.scheme, parts.netloc.rpartition('@')[2])
         self._client = Client(self._transport, where, self._way_out, apiKey[:4] + '...' if apiKey else '', clock,

@@ -262,25 +262,3 @@ def test_pool_starts_as_many_threads_as_are_needed():
     pool.hand(lambda: done.append('again'))
     http_server.wait_for(lambda: done[-1] == 'again')
     pool.close()
-
-
-def test_answer_that_drips_is_cut_off(server):
-    """A server that sends a byte now and then does not hold a call beyond twice its time-out."""
-    def drip(exchange):
-        exchange.sock.sendall(b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n')
-        while not server.over.wait(0.1):
-            exchange.sock.sendall(b' ')
-    server.default = drip
-    transport = Transport(server.url)
-    began = time.monotonic()
-    response = transport.send(bitmex_request(0.3))
-    assert 0.5 < time.monotonic() - began < 1.5
-    assert response.error == 'timeout-after-sending'
-    server.default = http_server.answer([1])
-    assert transport.send(bitmex_request(0.3)).data == [1]
-    transport.close()
-
-
-def bitmex_request(timeout):
-    from market_maker.rest.transport import Request
-    return Request('GET', '/order', '', 0, timeout)

@@ -164,6 +164,11 @@ class Transport(object):
         response.elapsed = time.perf_counter() - started
         return response
 
+    @property
+    def is_direct(self) -> bool:
+        """Whether no proxy stands in between."""
+        return not self._proxies
+
     def close(self) -> None:
         """Close the connections that no call is using; a later send opens a new one."""
         while self._idle:
@@ -176,7 +181,7 @@ class Transport(object):
         except IndexError:
             session = requests.Session()
             session.trust_env = False
-            session.mount(self._root, _Adapter(direct=not self._proxies))
+            session.mount(self._root, _Adapter(direct=self.is_direct))
             return session
 
     def _prepare(self, request):
@@ -278,16 +283,20 @@ class _BoundedResponse(http.client.HTTPResponse):
         http.client.HTTPResponse.__init__(self, sock, *args, **options)
         timeout = sock.gettimeout()
         if timeout:
-            self.fp.close()
-            self.fp = io.BufferedReader(_BoundedStream(sock, timeout))  # type: ignore[assignment]
+            self.fp = io.BufferedReader(_BoundedStream(sock, timeout, self.fp))  # type: ignore[assignment]
 
 
 class _BoundedStream(io.RawIOBase):
-    """What arrives at a socket, until a deadline."""
+    """What arrives at a socket, until a deadline.
 
-    def __init__(self, sock, timeout):
-        # type: (Any, float) -> None
+    ``plain`` is the socket's own stream: while it is open, the socket outlives the close of its connection, as it must
+    for an answer that is the last one.
+    """
+
+    def __init__(self, sock, timeout, plain):
+        # type: (Any, float, Any) -> None
         io.RawIOBase.__init__(self)
+        self._plain = plain
         self._sock = sock
         self._timeout = timeout
         self._deadline = time.monotonic() + PATIENCE * timeout
@@ -295,6 +304,11 @@ class _BoundedStream(io.RawIOBase):
     def readable(self) -> bool:
         """Say that it can be read."""
         return True
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        self._plain.close()
+        io.RawIOBase.close(self)
 
     def readinto(self, buffer: Any) -> int:
         """Read what is there; raise socket.timeout when nothing comes in time, or the deadline is over."""
@@ -371,5 +385,9 @@ def _reason(chain):
     for each in chain:
         if isinstance(each, OSError) and not isinstance(each, requests.RequestException) and each.strerror:
             return str(each.strerror)
-    words = str(chain[-1]).split()
-    return ' '.join(words)[:120] or type(chain[-1]).__name__
+    return plain(str(chain[-1])) or type(chain[-1]).__name__
+
+
+def plain(text: str) -> str:
+    """Return a text on one line, cut short."""
+    return ' '.join(text.split())[:120]
