@@ -13,7 +13,7 @@ import pytest
 import http_server
 from market_maker import bitmex
 from market_maker.rest import retry
-from market_maker.rest.names import is_generated, new_name
+from market_maker.rest.names import is_drawn, is_generated, new_name
 from market_maker.rest.transport import Transport
 from market_maker.utils.clock import ManualClock
 from market_maker.utils.errors import (APIError, AuthenticationError, ConnectionLost, InsufficientFunds, OrderNotFound,
@@ -367,6 +367,20 @@ def test_name_sent_before_is_success_when_it_is_a_duplicate(bot, orders):
     assert len(orders.rows) == 1
 
 
+def test_drawn_name_that_is_a_duplicate_at_once_is_looked_up(bot, orders):
+    """A name of our own making that is refused as a duplicate was carried out all the same, or is of unknown fate; one
+    of the strategy's is a second order of that name."""
+    orders.server.script = [lost(orders, http_server.error(400, 'Duplicate clOrdID'))]
+    assert bot.buy(100, 5000)['orderID'] == 'id0'
+    assert len(orders.rows) == len(orders.posted()) == 1
+    orders.server.script = [http_server.error(400, 'Duplicate clOrdID')]
+    with pytest.raises(OutcomeUnknown):
+        bot.buy(100, 5001)
+    orders.server.script = [http_server.error(400, 'Duplicate clOrdID')]
+    with pytest.raises(OrderRejected):
+        bot.place_order(100, 5001, clOrdID='mine')
+
+
 def test_repetition_after_an_overload_that_was_none(bot, orders):
     """An overload whose order arrived all the same: the repetition is a duplicate, and the order is found."""
     orders.server.script = [lost(orders, http_server.error(503, OVERLOADED))]
@@ -526,3 +540,10 @@ def test_prefix_leaves_room_for_the_name(server, clock):
     with pytest.raises(SettingsError) as caught:
         connector(server, clock, orderIDPrefix='x' * 14)
     assert "'xxxxxxxxxxxxxx' has 14 characters; 13 is the most" in str(caught.value)
+
+
+def test_drawn_names_are_told_from_others():
+    """Whatever the prefix; a name that only looks alike is not taken for one."""
+    rng = random.Random(5)
+    assert all(is_drawn(new_name(prefix, rng)) for prefix in ('', 'mm_', 'mm_2_') for _ in range(50))
+    assert not any(is_drawn(name) for name in (None, '', 'mine', 'mm_' + 'A' * 22, 'mm_' + 'z' * 22))

@@ -29,6 +29,17 @@ def is_generated(name: Optional[str], prefix: str) -> bool:
     return bool(name) and str(name).startswith(prefix) and _RANDOM_PART.match(str(name)[len(prefix):]) is not None
 
 
+def is_drawn(name: Any) -> bool:
+    """Tell whether a name ends like those of ``new_name``, whatever its prefix: nobody else can have used it."""
+    return _RANDOM_PART.match(str(name)[-22:]) is not None and _is_version_4(str(name)[-22:])
+
+
+def _is_version_4(token):
+    # type: (str) -> bool
+    value = base64.b64decode(token + '==')
+    return value[6] >> 4 == 4 and value[8] >> 6 == 2   # of 64 texts that look alike, one passes by chance
+
+
 def checked_prefix(prefix: str) -> str:
     """Return the prefix; raise SettingsError where it leaves no room for 22 characters (36 is BitMEX's limit)."""
     if len(prefix) > ORDERID_PREFIX_LIMIT:

@@ -45,7 +45,7 @@ Steps::
     hold     fail with RateLimited, and send nothing at all for that long
     resend   correct our clock by the server's and send once more
     look up  ask the exchange for the order by its clOrdID before anything else; OutcomeUnknown if that settles nothing
-    adopt    look up where we may have sent this clOrdID before (the order is there already), else fail
+    adopt    look up where we may have sent this clOrdID before, or drew it at random (the order is there), else fail
     unknown  fail with OutcomeUnknown
     fail     raise the error of the outcome
 """

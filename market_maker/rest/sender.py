@@ -18,6 +18,7 @@ import time
 from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence, Tuple  # noqa: F401
 
 from market_maker.rest import retry
+from market_maker.rest.names import is_drawn
 from market_maker.rest.pool import SendPool
 from market_maker.utils.errors import (APIError, AuthenticationError, ConnectionLost, MarketMakerError,  # noqa: F401
                                        OrderRejected, OutcomeUnknown, Overloaded, RateLimited)
@@ -207,8 +208,10 @@ class Sender(object):
         gate = None if self.gate is None else functools.partial(self.gate, body)
         began = self._client.now()
         try:
+            # A drawn name that is called a duplicate at its first sending was sent twice on the way: it is there.
+            is_there = batch.verb == 'POST' and is_drawn(body.get('clOrdID')) or not self._unsure.isdisjoint(names)
             outcome = self._client.request(batch.verb, 'order', None, body, batch.timeout, batch.max_retries, names,
-                                           not self._unsure.isdisjoint(names), has_turn,
+                                           is_there, has_turn,
                                            batch.halt if has_turn else None,
                                            functools.partial(self._written, batch, place) if has_turn else None,
                                            gate)   # type: Any
