@@ -122,10 +122,12 @@ _MONEY = ('account address amount currency fee transactID transactStatus transac
 ROWS = OrderedDict([
     ('order: limit', _ACCEPTED + ' price'),
     ('order: still open, by GET /order', _ACCEPTED + ' price execID execType'),
+    ('order: market', _ACCEPTED),
     ('order: market, filled', _ACCEPTED + ' avgPx'),
     ('order: stop', _ACCEPTED + ' stopPx execInst'),
     ('order: trailing stop', _ACCEPTED + ' stopPx pegPriceType pegOffsetValue'),
     ('order: post-only', _ACCEPTED + ' price execInst'),
+    ('order: close', _ACCEPTED + ' execInst'),
     ('order: close, filled', _ACCEPTED + ' avgPx execInst'),
     ('order: iceberg', _ACCEPTED + ' price displayQty'),
     ('order: linked', _ACCEPTED + ' price clOrdLinkID contingencyType'),

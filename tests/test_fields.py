@@ -71,9 +71,10 @@ def kind_of_order(row):
                        ('pegPriceType', 'trailing stop'), ('stopPx', 'stop')):
         if row.get(name):
             return kind
-    if row.get('execInst'):
-        return {'Close': 'close, filled', 'ParticipateDoNotInitiate': 'post-only'}[row['execInst']]
-    return 'market, filled' if row['ordType'] == 'Market' else 'limit, filled' if row['cumQty'] else 'limit'
+    if row.get('execInst') == 'ParticipateDoNotInitiate':
+        return 'post-only'
+    kind = 'close' if row.get('execInst') == 'Close' else row['ordType'].lower()
+    return kind + ', filled' if row['cumQty'] else kind
 
 
 def kind_of_execution(row):
@@ -88,7 +89,7 @@ def kind_of_execution(row):
         kind += ', ' + row['ordType'].lower()
     elif kind == 'TriggeredOrActivatedBySystem':
         return kind
-    return kind + ('' if order in ('limit', 'market, filled', 'limit, filled') else ', special')
+    return kind + ('' if order.partition(',')[0] in ('limit', 'market') else ', special')
 
 
 def kind_of_contract(row):

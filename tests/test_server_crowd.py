@@ -216,7 +216,7 @@ async def crowd(process, seconds):
         for trader in traders:
             await trader.connect()
         assert await settled(lambda: all(one.trades for one in followers))
-        began = time.time()
+        began, at_first = time.time(), process.memory()
         half, end = began + seconds / 2, began + seconds
         trading = [asyncio.ensure_future(trader.trade(end)) for trader in traders]
         while time.time() < half:
@@ -244,8 +244,8 @@ async def crowd(process, seconds):
         assert await settled(lambda: all(max(one.trades.values()) > late for one in followers))
         for one in followers + [trader.follower for trader in traders]:
             await one.stop()
-    return {'followers': followers, 'traders': traders, 'stalled': stalled, 'memory': memory, 'began': began,
-            'half': half, 'end': end}
+    return {'followers': followers, 'traders': traders, 'stalled': stalled, 'at first': at_first, 'memory': memory,
+            'began': began, 'half': half, 'end': end}
 
 
 def check(found):
@@ -275,9 +275,12 @@ def check(found):
         assert statistics.median(beside) < 0.25 and beside[len(beside) * 99 // 100] < 1.0
         assert statistics.median(beside) < 2 * statistics.median(before) + 0.05, 'others notice those who do not read'
     memory = found['memory']
-    print('memory: {:.0f} MB before, at most {:.0f} MB beside them, {:.0f} MB in the end; dropped: {} of {}'.format(
-        memory[0] / 1e6, max(memory) / 1e6, memory[-1] / 1e6, sum(one.dropped for one in found['stalled']),
-        len(found['stalled'])))
+    history, growth = memory[0] - found['at first'], max(memory) - memory[0]
+    print('memory: {:.0f} MB, {:.0f} MB more by the history of the first half, {:.0f} MB more beside those who do not '
+          'read; dropped: {} of {}'.format(found['at first'] / 1e6, history / 1e6, growth / 1e6,
+                                           sum(one.dropped for one in found['stalled']), len(found['stalled'])))
+    # Two of them at a time may leave 4 MB unread each, in pieces of any size.
+    assert growth < 1.5 * max(history, 0) + 40e6, 'clients that do not read cost memory'
 
 
 def live(seconds):
@@ -297,17 +300,10 @@ def live(seconds):
 
 def test_a_crowd_and_some_that_read_nothing():
     """Everybody gets every trade and fill in time; who reads nothing is dropped, and nobody else notices."""
-    found = live(4)
-
-    # Two clients may leave 4 MB each unread; the rest is the history of these seconds.
-    assert max(found['memory']) - found['memory'][0] < 40e6
+    live(4)
 
 
 @pytest.mark.soak
 def test_a_crowd_for_five_minutes():
-    """The same for five minutes: lag and memory stay where they are, and a client that just stands there is dropped.
-    """
-    found = live(300)
-
-    assert found['stalled'][0].dropped
-    assert max(found['memory']) - found['memory'][0] < 100e6
+    """The same for five minutes; a client that just stands there, asking for nothing more, is dropped in time, too."""
+    assert live(300)['stalled'][0].dropped

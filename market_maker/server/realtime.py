@@ -26,6 +26,9 @@ MOST_ERRORS = 100                # refused commands in one session before it is 
 LONGEST_COMMAND = 1024 * 1024    # bytes of one frame from a client
 ACCOUNT_LOCKED = 'account,affiliate,execution,margin,order,position,privateNotifications,transact,wallet'
 
+# Feeds whose acks name the pool that they show, since 2026-05-19.
+POOLED = ('orderBookL2', 'orderBookL2_25', 'orderBook10', 'quote', 'trade')
+
 # Old names of the same command; the number that they sign is a nonce, which as a time lies far in the future.
 AUTHENTICATE = ('authKeyExpires', 'authExpires', 'authKey')
 
@@ -265,9 +268,8 @@ class Hub(object):
         if not isinstance(arguments, list):
             arguments = [arguments]
         if op in ('subscribe', 'unsubscribe') and arguments:
-            act = self._subscribe if op == 'subscribe' else self._unsubscribe
-            for argument in arguments:
-                self._attempt(session, request, act, argument)
+            self._attempt(session, request, self._each, self._subscribe if op == 'subscribe' else self._unsubscribe,
+                          arguments)
         elif op in AUTHENTICATE:
             self._attempt(session, request, self._log_in, arguments)
         elif op == 'logout':
@@ -293,11 +295,29 @@ class Hub(object):
             self.send_queued()
             session.close()
 
+    @staticmethod
+    def _each(session: Session, request: Dict[str, Any], act: Callable[..., None], arguments: List[Any]) -> None:
+        """Carry out what can be carried out of a command about several topics; raise its first Complaint only.
+
+        That is how BitMEX answered a command whose three topics had been subscribed to before.
+        """
+        first = None  # type: Optional[Complaint]
+        for argument in arguments:
+            try:
+                act(session, request, argument)
+            except Complaint as complaint:
+                first = first or complaint
+        if first is not None:
+            raise first
+
     def _subscribe(self, session: Session, request: Dict[str, Any], argument: Any) -> None:
         topic = self._topic(session, argument)
         if topic in session.topics:
-            raise Complaint(400, 'You are already subscribed to this topic: {}'.format(argument))
-        session.reply(wire.dumps({'success': True, 'subscribe': argument, 'request': request}))
+            raise Complaint(400, 'You are already subscribed to this topic: {}'.format(_spelled(topic)))
+        ack = {'success': True, 'subscribe': argument, 'request': request}
+        if topic[0] in POOLED:
+            ack['pool'] = schema.ALL_POOLS
+        session.reply(wire.dumps(ack))
         # What has happened until now is in the image and must not follow it.
         self.flush()
         if self.faults is None or not self.faults.subscribe(
@@ -321,7 +341,7 @@ class Hub(object):
     def _unsubscribe(self, session: Session, request: Dict[str, Any], argument: Any) -> None:
         topic = self._topic(session, argument)
         if topic not in session.topics:
-            raise Complaint(400, 'You are not subscribed to this topic: {}'.format(argument))
+            raise Complaint(400, 'You are not subscribed to this topic: {}'.format(_spelled(topic)))
         self.unfollow(session, topic)
         session.reply(wire.dumps({'success': True, 'unsubscribe': argument, 'request': request}))
 
@@ -353,12 +373,11 @@ class Hub(object):
         return {'table': table, 'action': 'partial', 'keys': keys, 'types': types, 'filter': selection, 'data': rows}
 
     def _log_in(self, session: Session, request: Dict[str, Any], arguments: List[Any]) -> None:
+        if session.account is not None:
+            raise Complaint(400, 'This connection is already authenticated.')
         if len(arguments) != 3:
             raise Complaint(400, '{} takes a key, a time and a signature.'.format(request['op']))
-        account, key = self.authenticate(arguments[0], arguments[1], arguments[2], session.address)
-        if session.account is not None and session.account is not account:
-            raise Complaint(400, 'This connection already belongs to another account.')
-        session.account, session.key = account, key
+        session.account, session.key = self.authenticate(arguments[0], arguments[1], arguments[2], session.address)
         session.reply(wire.dumps({'success': True, 'request': request}))
 
     def _log_out(self, session: Session, request: Dict[str, Any]) -> None:
@@ -409,6 +428,11 @@ def _merged(changes: Iterable[Any], followed: Dict[Tuple[str, Optional[int]], in
             newest[key] = message = [change.table, change.action, list(change.rows), change.account_id, change.symbol]
             merged.append(message)
     return merged
+
+
+def _spelled(topic: Topic) -> str:
+    """Return a topic as BitMEX's errors name it: ``order:*`` where no symbol was asked for."""
+    return '{}:{}'.format(topic[0], topic[1] or '*')
 
 
 class Realtime(object):
