@@ -38,6 +38,7 @@ NO_MARGIN = ('prevRealisedPnl', 'grossComm', 'grossOpenCost', 'grossOpenPremium'
              'marginUsedPcnt')   # with MARGIN, what a dry run's margin row holds
 PRICE = itemgetter('price')
 ANY = float('inf')
+FINISHED = ('Filled', 'Canceled', 'Rejected')
 REFUSED_TEXT = 'Invalid ordStatus'   # BitMEX's answer to an amend of an order that rests no more
 REMEMBERED = 10000   # names of orders whose kind is kept
 SHORT = 2.0      # seconds for the one attempt of somebody in a hurry
@@ -84,6 +85,7 @@ class ExchangeInterface(object):
         self.is_closing = False  # nothing is placed any more
         self._missed_echo = ''   # what look_for_echo said last
         self._is_stale = False   # an amend was refused for an order that rests no more: the ladder wants another look
+        self._called_gone = set()   # type: Any   # ids of orders that the exchange called finished when they were amended
         self.results.wallet_before = self._funds().get('walletBalance')
 
     def _connect(self):
@@ -278,6 +280,8 @@ class ExchangeInterface(object):
         for order, error in getattr(rows, 'errors', ()):
             if isinstance(error, OrderNotFound) or getattr(error, 'message', '').startswith(REFUSED_TEXT):
                 self._is_stale = True
+                if not getattr(error, 'message', '').endswith(FINISHED):   # else it is certain
+                    self._called_gone.add(order.get('orderID'))
                 self._note_gone(order.get('orderID'))
             elif isinstance(error, OutcomeUnknown):
                 for row in self.get_orders():
@@ -439,6 +443,22 @@ class ExchangeInterface(object):
         """Tell, once, whether an amend came too late since the last call."""
         was, self._is_stale = self._is_stale, False
         return was
+
+    def let_go(self) -> None:
+        """Cancel the orders that the exchange calls finished while the table still shows them: one of them is wrong."""
+        called, self._called_gone = self._called_gone, set()
+        orders = [row for row in self._shown() if row['orderID'] in called and self.is_own(row)]
+        try:
+            self.pull(orders)
+        except MarketMakerError:
+            self._called_gone.update(row['orderID'] for row in orders)
+            self._is_stale = True
+            raise
+
+    def is_in_doubt(self, order: Dict[str, Any]) -> bool:
+        """Tell whether a command for this order is of unknown fate, so that it cannot be amended."""
+        ledger = self.bitmex.ledger
+        return ledger is not None and ledger.is_unknown((order.get('clOrdID') or '', order['orderID']))
 
     def rooms(self) -> Dict[str, float]:
         """Return for each side the contracts that may work at once without passing a limit; infinity where none is set.

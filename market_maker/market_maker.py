@@ -204,8 +204,10 @@ class OrderManager(object):
         if not (plan.cancel or plan.amend or creates):
             return
         try:
-            self._mm_cancel(plan.cancel)
-            self._mm_amend(plan.amend, {order['orderID']: order for order in resting}, creates)
+            rows = {order['orderID']: order for order in resting}
+            stuck = self._mm_stuck(plan.amend, rows)
+            self._mm_cancel(plan.cancel + list(stuck.values()))
+            self._mm_amend([change for change in plan.amend if change['orderID'] not in stuck], rows, creates)
             creates = self._mm_create(creates)
         finally:
             self.exchange.release(create.order for create in creates if not settings.DRY_RUN)
@@ -289,6 +291,7 @@ class OrderManager(object):
             self.place_orders()
             if not self.exchange.is_stale():
                 break
+            self.exchange.let_go()
 
     def _mm_guarded(self, act):
         # type: (Any) -> None
@@ -439,6 +442,18 @@ class OrderManager(object):
         for order in orders:
             logger.info('%s', self.exchange.describe(order))
         self.exchange.cancel_orders(orders)
+
+    def _mm_stuck(self, changes, resting):
+        # type: (List[Dict[str, Any]], Dict[str, Dict[str, Any]]) -> Dict[str, Dict[str, Any]]
+        """Return, by orderID, the orders that stand where they are not wanted and cannot be moved for now."""
+        now, stuck = time.monotonic(), {}   # type: float, Dict[str, Dict[str, Any]]
+        for change in changes:
+            order = resting[change['orderID']]
+            is_held = self._mm_patience.must_wait(order['orderID'], now) or self.exchange.is_in_doubt(order)
+            is_off = change.get('price', order.get('price')) != order.get('price') or _growth(change, order) < 0
+            if is_held and is_off:
+                stuck[order['orderID']] = order
+        return stuck
 
     def _mm_amend(self, changes, resting, creates):
         # type: (List[Dict[str, Any]], Dict[str, Dict[str, Any]], List[Create]) -> None

@@ -276,6 +276,59 @@ def test_an_amend_that_comes_too_late_means_a_fresh_pass_from_the_loop(monkeypat
     assert bitmex.resting() == [(47000.0, 'Buy', 100)]
 
 
+def refusing_amends(message, bitmex, count=1):
+    """Let the exchange refuse so many amends with a message."""
+    left = [count]
+
+    def refuse(verb, order):
+        if verb == 'PUT' and left[0]:
+            left[0] -= 1
+            return errors.APIError('refused', status=400, message=message)
+        return None
+    bitmex.refuse = refuse
+
+
+def test_an_order_that_is_called_finished_and_still_shown_is_cancelled(monkeypatch):
+    """An amend is refused with `Invalid ordStatus` and no state, and the table shows the order: it may still rest where
+    it is not wanted, so it goes, and its level is created anew within the same turn of the loop."""
+    manager, bitmex = build(monkeypatch, [want('Buy', 49000.0)])
+    refusing_amends('Invalid ordStatus', bitmex)
+    manager.wanted = [want('Buy', 47000.0)]
+    del bitmex.requests[:]
+
+    manager._mm_pass()
+
+    assert [verb for verb, _ in bitmex.requests] == ['PUT', 'DELETE', 'POST']
+    assert bitmex.resting() == [(47000.0, 'Buy', 100)]
+
+
+def test_an_order_that_cannot_be_moved_for_now_is_cancelled(monkeypatch):
+    """While a refused amend waits for its next attempt, the order does not stay where it is not wanted."""
+    manager, bitmex = build(monkeypatch, [want('Buy', 49000.0)])
+    refusing_amends('Account is restricted', bitmex)
+    manager.wanted = [want('Buy', 47000.0)]
+    manager._mm_pass()
+    assert bitmex.resting() == [(49000.0, 'Buy', 100)]
+
+    manager._mm_pass()
+
+    assert bitmex.resting() == []
+    manager._mm_pass()
+    assert bitmex.resting() == [(47000.0, 'Buy', 100)]
+
+
+def test_an_order_that_cannot_be_made_larger_for_now_stays(monkeypatch):
+    """It stands where it is wanted, and is only smaller."""
+    manager, bitmex = build(monkeypatch, [want('Buy', 49000.0)])
+    refusing_amends('Account is restricted', bitmex)
+    manager.wanted = [want('Buy', 49000.0, 200)]
+    manager._mm_pass()
+
+    manager._mm_pass()
+
+    assert bitmex.resting() == [(49000.0, 'Buy', 100)]
+
+
 # Position limits
 
 
