@@ -17,7 +17,7 @@ from typing import Any, List, Optional  # noqa: F401
 from market_maker.utils.constants import VERSION
 
 # besides `run`, which is what happens without a command
-COMMANDS = ('setup', 'demo', 'testnet', 'chaos', 'status', 'cancel', 'flatten', 'resume')
+COMMANDS = ('setup', 'demo', 'testnet', 'doctor', 'chaos', 'status', 'cancel', 'flatten', 'resume')
 
 EXIT_OK = 0  # these are those of utils/errors.py, which is too heavy to import here
 EXIT_FAILURE = 1
@@ -29,6 +29,8 @@ EXIT_CODES = """exit codes:
   2  settings, arguments or files are not usable; nothing was connected
   3  the exchange refuses the API key
   4  the exchange cannot be reached, or its data did not come
+  5  doctor: nothing that prevents a run, but something to look at
+  6  doctor: something that prevents a run, or makes it dangerous
   10 chaos: the bot broke one of its promises
 """
 

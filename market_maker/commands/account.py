@@ -43,22 +43,34 @@ def read_settings() -> None:
     log.setup_custom_logger('root', logging.WARNING)
 
 
+def opened() -> 'Account':
+    """Read the settings and return the account that they name."""
+    read_settings()
+    return Account()
+
+
 class Account(object):
     """One account seen through one symbol; ``bitmex`` is its connector, which has no live tables.
 
+    ``timeout`` is in seconds a request, ``max_retries`` how often a read is repeated (None: as the policy says);
+    ``any_symbol`` leaves it to the caller to see whether there is such a contract.
     Building it connects and may raise what a run's start raises, and ConnectionLost where no local exchange runs.
     """
 
-    def __init__(self) -> None:
-        read_settings()
+    def __init__(self, timeout: Optional[float] = None, max_retries: Optional[int] = None,
+                 any_symbol: bool = False) -> None:
+        self.max_retries = max_retries
         self.url = settings.BASE_URL
         self.symbol = command_line().symbol or settings.SYMBOL
         self.prefix = settings.ORDERID_PREFIX
         key, secret = settings.API_KEY, settings.API_SECRET
         if local.is_local(self.url):
-            key, secret = local.ensure(self.url, key or '', secret or '', symbols=(self.symbol,), start=False)
-        self.bitmex = bitmex.BitMEX(self.url, self.symbol, key, secret, self.prefix, timeout=settings.TIMEOUT,
-                                    transport=Transport(self.url, key, secret), ws=NoTables())
+            key, secret = local.ensure(self.url, key or '', secret or '', start=False,
+                                       symbols=() if any_symbol else (self.symbol,))
+        self.key, self.secret = key, secret
+        self.bitmex = bitmex.BitMEX(self.url, self.symbol, key, secret, self.prefix,
+                                    timeout=timeout or settings.TIMEOUT, transport=Transport(self.url, key, secret),
+                                    ws=NoTables())
         self.state = self.bitmex.remember()
 
     def close(self) -> None:
@@ -94,7 +106,7 @@ class Account(object):
 
     def get(self, path: str, **query: Any) -> Any:
         """Return the decoded answer of a read."""
-        return self.bitmex._curl_bitmex(path, query)
+        return self.bitmex._curl_bitmex(path, query, max_retries=self.max_retries)
 
     def is_own(self, order: Dict[str, Any]) -> bool:
         """Tell whether an order is the bot's: by its name, or because the ledger says so."""

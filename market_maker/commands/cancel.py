@@ -4,7 +4,7 @@ from __future__ import absolute_import, print_function
 from typing import Any
 
 from market_maker.commands import account
-from market_maker.commands.account import Account
+from market_maker.commands.account import opened
 from market_maker.utils.errors import EXIT_FAILURE, EXIT_OK
 
 HELP = "Cancel the bot's own orders of a symbol; yours and those of other bots stay."
@@ -21,7 +21,7 @@ def add_arguments(parser: Any) -> None:
 
 def main(args: Any) -> int:
     """Cancel, look that they are gone, and return the exit code: 0 when none of them is left, else 1."""
-    with Account() as mine:
+    with opened() as mine:
         orders = mine.open_orders()
         own = [order for order in orders if mine.is_own(order)]
         left = mine.cancel(own)

@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from market_maker.commands import account
-from market_maker.commands.account import Account, price
+from market_maker.commands.account import Account, opened, price
 from market_maker.commands.cancel import warn_of
 from market_maker.utils.errors import EXIT_FAILURE, EXIT_OK, APIError, OutcomeUnknown, SettingsError
 
@@ -26,7 +26,7 @@ def add_arguments(parser: Any) -> None:
 
 def main(args: Any) -> int:
     """Ask, cancel, close, look, and return the exit code: 0 when the position is closed, else 1."""
-    with Account() as mine:
+    with opened() as mine:
         instrument = mine.instrument()
         position = mine.position()
         quantity = position.get('currentQty') or 0

@@ -4,7 +4,7 @@ from __future__ import absolute_import, print_function
 from typing import Any
 
 from market_maker.commands import account
-from market_maker.commands.account import Account
+from market_maker.commands.account import opened
 from market_maker.state import losses
 from market_maker.utils.errors import EXIT_OK, SettingsError
 
@@ -21,7 +21,7 @@ def add_arguments(parser: Any) -> None:
 
 def main(args: Any) -> int:
     """Resume, say what had stopped the bot, and return the exit code."""
-    with Account() as mine:
+    with opened() as mine:
         watch = mine.losses()
         try:
             stopped = watch.resume()

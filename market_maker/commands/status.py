@@ -5,7 +5,7 @@ import json
 from typing import Any, Dict, List  # noqa: F401
 
 from market_maker.commands import account
-from market_maker.commands.account import Account, money, price
+from market_maker.commands.account import Account, money, opened, price
 from market_maker.contracts import settle_scale
 from market_maker.settings import settings
 from market_maker.utils.errors import EXIT_OK
@@ -30,7 +30,7 @@ def add_arguments(parser: Any) -> None:
 
 def main(args: Any) -> int:
     """Print the status and return the exit code."""
-    with Account() as mine:
+    with opened() as mine:
         found = look(mine)
     if args.json:
         print(json.dumps(found, sort_keys=True, indent=1))

@@ -28,6 +28,8 @@ EXIT_FAILURE = 1       # an error of ours, or of the exchange, that the run coul
 EXIT_USAGE = 2         # settings, arguments, files, a missing extra: nothing was connected
 EXIT_REFUSED = 3       # the exchange refuses the key
 EXIT_UNREACHABLE = 4   # the exchange cannot be reached, or its data did not come
+EXIT_WARNINGS = 5      # doctor: nothing that prevents a run, but something to look at
+EXIT_FAULTS = 6        # doctor: something that prevents a run, or makes it dangerous
 EXIT_BROKEN = 10       # `marketmaker chaos`: the bot broke one of its promises
 
 
