@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip('aiohttp', reason='the local exchange needs the testnet extra')
 
+import official  # noqa: E402
 import reference_fields as reference  # noqa: E402
 from local_client import Client, Socket, auth_headers  # noqa: E402
 
@@ -264,54 +265,32 @@ def test_no_kind_of_row_is_left_out(seen):
 
 # -- the official specification --------------------------------------------------------------------
 
-DEFINITIONS = {
-    'order': 'Order', 'execution': 'Execution', 'position': 'Position', 'margin': 'Margin', 'wallet': 'Wallet',
-    'transact': 'Transaction', 'instrument': 'Instrument', 'orderBookL2': 'OrderBookL2',
-    'orderBookL2_25': 'OrderBookL2', 'quote': 'Quote', 'trade': 'Trade', 'funding': 'Funding',
-    'settlement': 'Settlement', 'insurance': 'Insurance', 'liquidation': 'Liquidation', 'affiliate': 'Affiliate',
-    'announcement': 'Announcement'}
-DEFINITIONS.update(('quoteBin' + size, 'Quote') for size in reference.SIZES)
-DEFINITIONS.update(('tradeBin' + size, 'TradeBin') for size in reference.SIZES)
-GUID = re.compile(r'[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$')
-TIME = re.compile(r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$')
-
-
-def faults(specification, schema_, value):
-    """Return what the specification says against a value: where in the value, and what is wrong."""
-    jsonschema_rs = pytest.importorskip('jsonschema_rs', reason='the specification is applied with jsonschema-rs')
-    whole = dict(schema_, definitions=specification['definitions'])
-    formats = {'guid': lambda text: bool(GUID.match(text)), 'date-time': lambda text: bool(TIME.match(text))}
-    validator = jsonschema_rs.Draft4Validator(whole, formats=formats, validate_formats=True)
-    return ['{}: {}'.format('/'.join(str(part) for part in error.instance_path if not isinstance(part, int)),
-                            re.sub(r'^\{.*\} ', '', error.message))
-            for error in validator.iter_errors(value)]
-
 
 def test_answers_validate_against_the_specification(seen, specification):
     """The answer of every route, of a busy day and of orders on it, is what the specification promises."""
     found = set()
     for verb, path, payload in seen.answers:
-        schema_ = specification['paths'][path][verb.lower()]['responses']['200'].get('schema')
+        schema_ = official.answer_of(specification, verb, path)
         if schema_:
-            found.update((verb + ' ' + path, fault) for fault in faults(specification, schema_, payload))
+            found.update((verb + ' ' + path, fault) for fault in official.faults(specification, schema_, payload))
 
     assert found == {fault for fault in reference.AGAINST_THE_SPECIFICATION if ' ' in fault[0]}
 
 
 def test_rows_of_the_websocket_validate_against_the_specification(seen, specification):
     """So is every row of every image, insert, update and delete."""
-    assert set(seen.tables) - set(DEFINITIONS) == {'orderBook10'}   # which it does not define
+    assert set(seen.tables) - set(official.DEFINITIONS) == {'orderBook10'}   # which it does not define
     for table, rows in seen.tables.items():
-        definition = {'$ref': '#/definitions/' + DEFINITIONS.get(table, 'x-any')}
-        found = {fault for row in rows for fault in faults(specification, definition, row)}
+        definition = {'$ref': '#/definitions/' + official.DEFINITIONS.get(table, 'x-any')}
+        found = {fault for row in rows for fault in official.faults(specification, definition, row)}
         assert {(table, fault) for fault in found} <= reference.AGAINST_THE_SPECIFICATION
     for table, rows in seen.updates.items():
-        definition = dict(specification['definitions'][DEFINITIONS.get(table, 'x-any')])
+        definition = dict(specification['definitions'][official.DEFINITIONS.get(table, 'x-any')])
         definition['required'] = schema.TABLES[table][0]
         for row in rows:
             # an empty field of an update is one that has become empty
             row = {name: value for name, value in row.items() if value is not None}
-            assert not faults(specification, definition, row), table
+            assert not official.faults(specification, definition, row), table
 
 
 # -- the page --------------------------------------------------------------------------------------
