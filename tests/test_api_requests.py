@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine_world import NOW, a_market, check_laws, order
+from engine_world import NOW, a_market, an_exchange, check_laws, order
 from market_maker.simulator import schema
 from market_maker.simulator.api import Api
 from market_maker.simulator.exchange import Refusal
@@ -92,6 +92,19 @@ def test_positions_over_rest(client):
     ({'startTime': '2026-05-03T05:03:00'}, 'm2 b2 s2 s0'), ({'endTime': '2026-05-03 05:02'}, 'm0 b0'),
     ({'filter': '{"startTime": "2026-05-03T05:02:00Z", "endTime": "2026-05-03T05:03:00Z"}'}, 'm1 b1 s1'),
     ({'count': 0}, ''),
+    ({'startTime': '2026-05-03T05:01:55.5001Z', 'endTime': '2026-05-03T05:01:55.4999Z'}, ''),
+    ({'startTime': '2026-05-03T07:03:00+02:00'}, 'm2 b2 s2 s0'), ({'endTime': '2026-05-03 05:02:00.+00:00'}, 'm0 b0'),
+    ({'filter': '{"timestamp": "2026-05-03 05:01:55.5"}'}, 'm0 b0'),
+    ({'filter': '{"timestamp": ["2026-05-03T05:01:55.500000Z", "2000"]}'}, 'm0 b0'),
+    ({'filter': '{"timestamp.date": "2026-05-03", "timestamp.minute": "05:01"}'}, 'm0 b0'),
+    ({'filter': '{"timestamp.second": "05:01:55"}'}, 'm0 b0'), ({'filter': '{"timestamp.ss": 54}'}, ''),
+    ({'filter': '{"timestamp.hh": "05", "timestamp.mm": 1, "timestamp.dd": 3, "timestamp.year": 2026}'}, 'm0 b0'),
+    ({'filter': '{"timestamp.month": "2026-05", "timestamp.time": "05:01:55.5"}'}, 'm0 b0'),
+    ({'filter': '{"timestamp.time": "05:01"}'}, ''), ({'filter': '{"timestamp.hh": 6}'}, ''),
+    ({'filter': '{"timestamp.ww": 1, "clOrdID": ["m0"]}'}, 'm0'), ({'filter': '{"timestamp.ww": 6}'}, ''),
+    ({'filter': '{"timestamp.week": "2026-04-27", "clOrdID": "m0"}'}, 'm0'),
+    ({'filter': '{"timestamp.week": "2026-05-03", "clOrdID": "m0"}'}, 'm0'),
+    ({'filter': '{"timestamp.week": "2026-05-04"}'}, ''), ({'filter': '{"timestamp.week": "2026-04-26"}'}, ''),
 ])
 def test_queries_of_a_table(client, query, ids):
     """symbol, filter, count, start, reverse, startTime and endTime choose the rows."""
@@ -115,12 +128,42 @@ def test_queries_of_a_table(client, query, ids):
     ({'start': -1}, 'start is invalid'), ({'start': 'x'}, 'start is invalid'),
     ({'reverse': 'maybe'}, 'reverse is invalid'),
     ({'startTime': 'yesterday'}, 'startTime is invalid'), ({'endTime': 5}, 'endTime is invalid'),
-    ({'startTime': '2026-13-01'}, 'startTime is invalid'), ({'symbol': 'XBT:sometimes'}, 'Invalid symbol'),
+    ({'filter': '{"timestamp.hh": "x"}'}, 'filter values are not valid'),
+    ({'filter': '{"timestamp.hh": [5]}'}, 'filter values are not valid'),
+    ({'filter': '{"timestamp.ww": 7}'}, 'filter values are not valid'),
+    ({'filter': '{"timestamp.week": 5}'}, 'filter values are not valid'),
+    ({'filter': '{"timestamp.date": 5}'}, 'filter values are not valid'),
+    ({'filter': '{"timestamp.eon": 1}'}, 'filter columns are not valid'),
+    ({'startTime': '2026-13-01'}, 'startTime is invalid'), ({'endTime': '2026-05-03T24:00'}, 'endTime is invalid'),
+    ({'startTime': '9999-12-31T23:59:59.9999'}, 'startTime is invalid'),
+    ({'startTime': '0001-01-01T00:00:00+23:00'}, 'startTime is invalid'),
+    ({'symbol': 'XBT:sometimes'}, 'Invalid symbol'),
 ])
 def test_bad_queries(client, query, message):
     """Each bad parameter is a 400 with its text."""
     status, payload = client('GET', '/order', query)
     assert (status, payload) == (400, {'error': {'message': message, 'name': 'HTTPError'}})
+
+
+def test_tables_of_many_contracts_are_one_in_time():
+    """Rows of all contracts and indices come in order of time, backwards too, page by page."""
+    exchange = an_exchange(('XBTUSD', 'ETHUSD'))
+    client = Client(exchange, exchange.open_account('key', 'secret'))
+    for symbol in ('XBTUSD', 'ETHUSD'):
+        exchange.rest(symbol, 'Sell', exchange.instruments[symbol].ticks_of(2000.0), 10 ** 6)
+    for second in range(6):
+        exchange.advance(NOW + second)
+        exchange.take('XBTUSD' if second % 2 else 'ETHUSD', 'Buy', 100)
+        exchange.set_index('XBTUSD', 2000 + second)
+
+    for path in ('/trade', '/quote', '/trade/bucketed'):
+        rows = client.get(path, count=1000)
+        assert [row['timestamp'] for row in rows] == sorted(row['timestamp'] for row in rows)
+        assert {'XBTUSD', 'ETHUSD'} <= {row['symbol'] for row in rows} or path == '/trade/bucketed'
+        assert client.get(path, count=1000, reverse=True) == rows[::-1]
+        assert [client.get(path, count=1, start=place)[0] for place in range(len(rows))] == rows
+        assert client.get(path, symbol='ETHUSD', count=1000) == [row for row in rows if row['symbol'] == 'ETHUSD']
+    assert client.get('/trade', symbol='.BXBT', reverse='true', count=1)[0]['price'] == 2005
 
 
 def test_columns_keep_the_keys(client):

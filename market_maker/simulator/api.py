@@ -119,7 +119,7 @@ class Api(object):
             return lambda params, account: sorted_row(action(account, params))
 
         def table(name: str, keys: str = '', most: int = queries.MOST_ROWS) -> Callable[[Params, Any], Any]:
-            return lambda params, account: self._select(exchange.history(name, account), name, params, most)
+            return lambda params, account: self._search(name, account, params, most)
 
         def nothing(params: Params, account: Any) -> Any:
             return []
@@ -215,6 +215,12 @@ class Api(object):
         """Return the exchange with all its rows up to date."""
         self.exchange.settle()
         return self.exchange
+
+    def _search(self, table: str, account: Optional[Account], params: Params, most: int = queries.MOST_ROWS) -> Rows:
+        """Answer a query of a table with the rows that are kept of it."""
+        keys, types = schema.TABLES[table][:2]
+        query = queries.Query(params, types, keys, self.exchange.instruments, most)
+        return query.pick(self.exchange.stream(table, account, query.named, query.newest_first))
 
     def _select(self, rows: Rows, table: str, params: Params, most: int = queries.MOST_ROWS) -> Rows:
         keys, types = schema.TABLES[table][:2]
@@ -424,11 +430,12 @@ class Api(object):
         size = params.get('binSize') if given(params.get('binSize')) else '1m'
         if not isinstance(size, str) or size not in SIZES:
             raise Refusal(400, 'binSize is invalid')
-        rows = self.exchange.history(table + size)  # type: Rows
         partial = given(params.get('partial')) and queries.truth(params['partial'], 'partial is invalid')
-        if partial and table == 'tradeBin':
-            now = self.exchange.now
-            rows = rows + [tape.bins.unfinished(size, now) for tape in self.exchange.tapes.values()]
+        if not partial or table != 'tradeBin':
+            return self._search(table + size, None, params, MOST_PUBLIC_ROWS)
+        now = self.exchange.now
+        rows = self.exchange.history(table + size)
+        rows += [tape.bins.unfinished(size, now) for tape in self.exchange.tapes.values()]
         return self._select(rows, table + size, params, MOST_PUBLIC_ROWS)
 
     def _book(self, params: Params, account: Any) -> Rows:

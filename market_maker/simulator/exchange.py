@@ -9,8 +9,9 @@ table with every change that was made so far; whoever hands images to new subscr
 the changes to the old ones.
 """
 from collections import OrderedDict, deque
-from heapq import heappop, heappush
-from typing import Any, Callable, Deque, Dict, Iterable, List, Optional, Tuple  # noqa: F401
+from heapq import heappop, heappush, merge
+from operator import itemgetter
+from typing import Any, Callable, Deque, Dict, Iterable, Iterator, List, Optional, Tuple  # noqa: F401
 
 from market_maker.simulator import clearing, journal, queries, schema, statistics
 from market_maker.simulator.account import DEFAULT_BALANCES, Account, Key, Position, Purse
@@ -42,6 +43,7 @@ INDEX_DECIMALS = 2
 MARK_INTERVAL = 1.0    # seconds between two published marks
 PRICE_INTERVAL = 0.5   # seconds between two refreshes of bid and ask in the instrument row
 SHORT_INTERVAL = 0.1   # seconds between two messages of the short book views
+TIME = itemgetter('timestamp')
 LONGEST_SWITCH = 10 ** 11  # milliseconds of a cancelAllAfter, three years
 ROWS_KEPT = 2000       # of index prints, funding, insurance and settlement rows each
 
@@ -683,7 +685,8 @@ class Exchange(object):
             last = OrderedDict((row['symbol'], row) for row in self.index_prints if symbol in (None, row['symbol']))
             return [tape.trades[-1] for tape in tapes] + list(last.values())
         if table[:8] in ('tradeBin', 'quoteBin'):
-            return [row for tape in tapes for row in self._bins(tape, table)[-1:]]
+            bins = [self._bins(tape, table) for tape in tapes]
+            return [rows[-1] for rows in bins if rows]
         if table == 'announcement':
             return self.announcements
         if table in schema.TABLES:
@@ -691,8 +694,8 @@ class Exchange(object):
         raise KeyError(table)
 
     @staticmethod
-    def _bins(tape: Tape, table: str) -> List[Dict[str, Any]]:
-        return list((tape.bins.trade_rows if table[:5] == 'trade' else tape.bins.quote_rows)[table[8:]])
+    def _bins(tape: Tape, table: str) -> Deque[Dict[str, Any]]:
+        return (tape.bins.trade_rows if table[:5] == 'trade' else tape.bins.quote_rows)[table[8:]]
 
     def _private_rows(self, table: str, account: Any, symbol: Optional[str]) -> List[Dict[str, Any]]:
         if table == 'order':
@@ -726,28 +729,38 @@ class Exchange(object):
                     timestamp=self.stamp())
 
     def history(self, table: str, account: Optional[Account] = None) -> List[Dict[str, Any]]:
-        """Return all rows that are kept of a table, oldest first, finished orders and past rows included: what REST
-        queries search.
+        """Return all rows that are kept of a table, oldest first, finished orders and past rows included."""
+        return list(self.stream(table, account))
+
+    def stream(self, table: str, account: Optional[Account] = None, named: Optional[Callable[[Any], bool]] = None,
+               newest_first: bool = False) -> Iterator[Dict[str, Any]]:
+        """Go through those rows, of symbols that ``named`` accepts at least, without a look at more than is asked for.
+
+        This is what REST queries search; the exchange must not change meanwhile.
         """
         self.settle()
+        runs = self._runs(table, account, named)
+        if newest_first:
+            runs = [reversed(run) for run in reversed(runs)]   # so that rows of one moment, too, come the other way
+        return iter(runs[0]) if len(runs) == 1 else merge(*runs, key=TIME, reverse=newest_first)
+
+    def _runs(self, table: str, account: Any, named: Optional[Callable[[Any], bool]]) -> List[Any]:
+        """Return sequences that together hold the rows of a table, each oldest first."""
         if table == 'order':
-            both = list(account.finished.values()) + list(account.orders.values())  # type: ignore[union-attr]
-            return sorted((order.row for order in both), key=lambda row: row['transactTime'])
+            both = list(account.finished.values()) + list(account.orders.values())
+            return [sorted((order.row for order in both), key=lambda row: row['transactTime'])]
         if table == 'execution':
-            return list(account.executions)  # type: ignore[union-attr]
+            return [account.executions]
         if table == 'transact':
-            return list(account.transactions)  # type: ignore[union-attr]
+            return [account.transactions]
+        tapes = [tape for tape in self.tapes.values() if named is None or named(tape.symbol)]
         if table == 'trade':
-            return sorted((row for rows in [self.index_prints] + [tape.trades for tape in self.tapes.values()]
-                           for row in rows),
-                          key=lambda row: row['timestamp'])
+            return [self.index_prints] + [tape.trades for tape in tapes]
         if table == 'quote':
-            return sorted((row for tape in self.tapes.values() for row in tape.quotes),
-                          key=lambda row: row['timestamp'])
+            return [tape.quotes for tape in tapes]
         if table[:8] in ('tradeBin', 'quoteBin'):
-            return sorted((row for tape in self.tapes.values() for row in self._bins(tape, table)),
-                          key=lambda row: row['timestamp'])
+            return [self._bins(tape, table) for tape in tapes]
         if table in ('funding', 'settlement', 'insurance'):
-            return list({'funding': self.funding_rows, 'settlement': self.settlement_rows,
-                         'insurance': self.insurance_rows}[table])
-        return self.rows(table, account)
+            return [{'funding': self.funding_rows, 'settlement': self.settlement_rows,
+                     'insurance': self.insurance_rows}[table]]
+        return [self.rows(table, account)]

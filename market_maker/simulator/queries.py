@@ -1,21 +1,28 @@
 """The common parameters of BitMEX's table requests: symbol, filter, columns, count, start, reverse, startTime, endTime.
 
-Pure.  Rows are handed in oldest first; what comes out are rows that belong to the caller of the request: fresh dicts
-where columns were chosen, else the shared ones.
+Pure.  What comes out are fresh dicts where columns were chosen, else the shared rows.
 """
 import json
+from datetime import date
+from itertools import islice
+from math import ceil, floor
 from typing import Any, Callable, Dict, Iterable, List, Optional, Tuple  # noqa: F401
 
 from market_maker.simulator.orders import given, real
 from market_maker.simulator.refusal import Refusal
 from market_maker.simulator.schema import ALL_POOLS, PRIMARY_POOL
-from market_maker.simulator.timestamps import seconds_of
+from market_maker.simulator.timestamps import iso, seconds_of
 
 DEFAULT_COUNT = 100
 MOST_ROWS = 500
 TERMINATED = ('Filled', 'Canceled', 'Rejected', 'Expired', 'DoneForDay')
 TIMEFRAMES = ('nearest', 'daily', 'weekly', 'monthly', 'quarterly', 'biquarterly', 'perpetual')
 WHOLE_TIME = 'timestamp'
+
+# part of a timestamp that a filter may name -> where it stands in the text; the first compare as text
+TEXT_PARTS = {'date': (0, 10), 'month': (0, 7), 'minute': (11, 16), 'second': (11, 19)}
+NUMBER_PARTS = {'year': (0, 4), 'dd': (8, 10), 'hh': (11, 13), 'mm': (14, 16), 'ss': (17, 19)}
+MONDAY, SATURDAY = 1, 6   # numbers of days, modulo 7; a filter counts them from Saturday, 0, to Friday, 6
 
 Row = Dict[str, Any]
 
@@ -108,28 +115,27 @@ def meets(row: Row, column: str, wanted: Any) -> bool:
                 return False
         if column == 'symbol':
             return bool(wanted.upper() == value)
-        if isinstance(value, str) and seconds_of(value) is not None:
-            return seconds_of(wanted) == seconds_of(value)
     return False
 
 
 def condition(name: str, wanted: Any, columns: Iterable[str]) -> Callable[[Row], bool]:
     """Return the test of one entry of a filter; refuse a column that the table does not have."""
     if name == 'startTime' or name == 'endTime':
-        bound = moment(wanted, '{} is invalid'.format(name))
+        # Times in rows are all of one form, so that they compare as text.
+        milliseconds = moment(wanted, '{} is invalid'.format(name)) * 1000
         if name == 'startTime':
-            return lambda row: (seconds_of(row.get(WHOLE_TIME)) or 0) >= bound
-        return lambda row: (seconds_of(row.get(WHOLE_TIME)) or 0) <= bound
+            first = iso(ceil(milliseconds - 1e-3) / 1000.0)
+            return lambda row: row.get(WHOLE_TIME, '') >= first
+        last = iso(floor(milliseconds + 1e-3) / 1000.0)
+        return lambda row: row.get(WHOLE_TIME, '') <= last
     if name == 'ordStatus.isTerminated' and 'ordStatus' in columns:
         terminated = truth(wanted, 'filter values are not valid')
         return lambda row: (row.get('ordStatus') in TERMINATED) == terminated
     if name == 'open' and 'ordStatus' in columns:
         is_open = truth(wanted, 'filter values are not valid')
         return lambda row: (row.get('ordStatus') not in TERMINATED) == is_open
-    if name == 'timestamp.date':
-        return lambda row: str(row.get(WHOLE_TIME, ''))[:10] == wanted
-    if name == 'timestamp.time':
-        return lambda row: str(row.get(WHOLE_TIME, ''))[11:].startswith(str(wanted)) and _rest_is_zero(row, str(wanted))
+    if name.startswith('timestamp.'):
+        return part_of_time(name[len('timestamp.'):], wanted)
     if name == 'pool' and 'pool' in columns:
         # All there is lies in the primary pool, so that one and all together are the same.
         return lambda row: any(one in (PRIMARY_POOL, ALL_POOLS) for one in (wanted if isinstance(wanted, list)
@@ -138,13 +144,56 @@ def condition(name: str, wanted: Any, columns: Iterable[str]) -> Callable[[Row],
         raise Refusal(400, 'filter columns are not valid')
     if isinstance(wanted, dict):
         raise Refusal(400, 'filter values are not valid')
+    if isinstance(columns, dict) and columns.get(name) == 'timestamp':
+        wanted = as_stamp(wanted)
     return lambda row: meets(row, name, wanted)
 
 
-def _rest_is_zero(row: Row, wanted: str) -> bool:
-    """A time of day that names no seconds means the full minute, as in BitMEX's page on REST queries."""
-    rest = str(row.get(WHOLE_TIME, ''))[11 + len(wanted):]
-    return not any(digit in '123456789' for digit in rest)
+def as_stamp(wanted: Any) -> Any:
+    """Return a time in the form in which rows have it, whatever form it was sent in; also several of them."""
+    if isinstance(wanted, list):
+        return [as_stamp(one) for one in wanted]
+    seconds = seconds_of(wanted)
+    return wanted if seconds is None else iso(seconds)
+
+
+def part_of_time(part: str, wanted: Any) -> Callable[[Row], bool]:
+    """Return the test of a part of a row's timestamp: {"timestamp.time": "12:00", "timestamp.ww": 6} are Fridays at
+    noon.
+
+    A time of day that names no seconds means the full minute, as on BitMEX's page on REST queries.
+    """
+    if part == 'time':
+        text = str(wanted)
+        return lambda row: row.get(WHOLE_TIME, '')[11:].startswith(text) and not any(
+            digit in '123456789' for digit in row[WHOLE_TIME][11 + len(text):])
+    if part in TEXT_PARTS:
+        begin, end = TEXT_PARTS[part]
+        if not isinstance(wanted, str):
+            raise Refusal(400, 'filter values are not valid')
+        return lambda row: bool(row.get(WHOLE_TIME, '')[begin:end] == wanted)
+    if part in NUMBER_PARTS:
+        begin, end = NUMBER_PARTS[part]
+        number = whole_between(wanted, 0, 9999, 'filter values are not valid')
+        return lambda row: bool(row.get(WHOLE_TIME)) and int(row[WHOLE_TIME][begin:end]) == number
+    if part == 'ww':
+        day = whole_between(wanted, 0, 6, 'filter values are not valid')
+        return lambda row: bool(row.get(WHOLE_TIME)) and days_of(row[WHOLE_TIME]) % 7 == (day + SATURDAY) % 7
+    if part == 'week':
+        seconds = seconds_of(wanted)
+        if seconds is None:
+            raise Refusal(400, 'filter values are not valid')
+        day = days_of(iso(seconds))
+        monday = day - (day - MONDAY) % 7
+        return lambda row: bool(row.get(WHOLE_TIME)) and 0 <= days_of(row[WHOLE_TIME]) - monday < 7
+    raise Refusal(400, 'filter columns are not valid')
+
+
+def days_of(stamp: str) -> int:
+    """Return the number of the day of a row's timestamp, counted from the year 1; a Monday's is one more than a
+    multiple of 7.
+    """
+    return date(int(stamp[:4]), int(stamp[5:7]), int(stamp[8:10])).toordinal()
 
 
 def read_filter(value: Any, columns: Iterable[str]) -> List[Callable[[Row], bool]]:
@@ -171,34 +220,48 @@ def read_columns(value: Any, known: Iterable[str], keys: List[str]) -> Optional[
     return [name for name in keys if name not in names] + names
 
 
+class Query(object):
+    """What the parameters of a table request ask for; Refusal 400 with BitMEX's text for a bad one.
+
+    ``newest_first`` and ``named`` (the test of symbols, None for all of them) tell the reader of a table which rows to
+    come with, and in which order; ``pick`` takes of them what is wanted.
+    """
+
+    def __init__(self, params: Dict[str, Any], columns: Iterable[str], keys: List[str], instruments: Any,
+                 most: int = MOST_ROWS, default_count: int = DEFAULT_COUNT, newest_first: bool = False) -> None:
+        self._tests = []  # type: List[Callable[[Row], bool]]
+        self.named = None  # type: Optional[Callable[[Any], bool]]
+        if given(params.get('symbol')):
+            self.named = named = symbols_of(params['symbol'], instruments)
+            self._tests.append(lambda row: named(row.get('symbol')))
+        if given(params.get('filter')):
+            self._tests.extend(read_filter(params['filter'], columns))
+        for name in ('startTime', 'endTime'):
+            if given(params.get(name)):
+                self._tests.append(condition(name, params[name], columns))
+        self._columns = read_columns(params.get('columns'), columns, keys)
+        self._count = default_count
+        if given(params.get('count')):
+            self._count = whole_between(params['count'], 0, most, 'count is invalid')
+        self._start = 0
+        if given(params.get('start')):
+            self._start = whole_between(params['start'], 0, 10 ** 9, 'start is invalid')
+        self.newest_first = newest_first
+        if given(params.get('reverse')):
+            self.newest_first = truth(params['reverse'], 'reverse is invalid')
+
+    def pick(self, rows: Iterable[Row]) -> List[Row]:
+        """Return the wanted ones of rows that come in the wanted order; none is looked at beyond the last wanted one.
+        """
+        for test in self._tests:
+            rows = filter(test, rows)
+        wanted = self._columns
+        return [row if wanted is None else {name: row[name] for name in wanted if name in row}
+                for row in islice(rows, self._start, self._start + self._count)]
+
+
 def select(rows: Iterable[Row], params: Dict[str, Any], columns: Iterable[str], keys: List[str], instruments: Any,
            most: int = MOST_ROWS, default_count: int = DEFAULT_COUNT, newest_first: bool = False) -> List[Row]:
-    """Return the rows that the parameters of a table request ask for; Refusal 400 with BitMEX's text for a bad one."""
-    tests = []  # type: List[Callable[[Row], bool]]
-    if given(params.get('symbol')):
-        named = symbols_of(params['symbol'], instruments)
-        tests.append(lambda row: named(row.get('symbol')))
-    if given(params.get('filter')):
-        tests.extend(read_filter(params['filter'], columns))
-    for name in ('startTime', 'endTime'):
-        if given(params.get(name)):
-            tests.append(condition(name, params[name], columns))
-    wanted = read_columns(params.get('columns'), columns, keys)
-    count = default_count
-    if given(params.get('count')):
-        count = whole_between(params['count'], 0, most, 'count is invalid')
-    start = whole_between(params['start'], 0, 10 ** 9, 'start is invalid') if given(params.get('start')) else 0
-    if given(params.get('reverse')):
-        newest_first = truth(params['reverse'], 'reverse is invalid')
-    if newest_first:
-        rows = reversed(list(rows))
-    found = []  # type: List[Row]
-    for row in rows:
-        if all(test(row) for test in tests):
-            if start:
-                start -= 1
-                continue
-            if len(found) >= count:
-                break
-            found.append(row if wanted is None else {name: row[name] for name in wanted if name in row})
-    return found
+    """Return the rows that a table request asks for, of rows that are handed in oldest first."""
+    query = Query(params, columns, keys, instruments, most, default_count, newest_first)
+    return query.pick(reversed(list(rows)) if query.newest_first else rows)

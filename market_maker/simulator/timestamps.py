@@ -2,6 +2,7 @@
 
 Pure: nothing here reads a clock.  Seconds are Unix seconds as float unless a name says otherwise.
 """
+import re
 from datetime import datetime, timedelta
 from typing import Optional, Union  # noqa: F401
 
@@ -12,8 +13,11 @@ MINUTE = 60
 HOUR = 3600
 DAY = 86400
 
-FORMS = ('%Y-%m-%dT%H:%M:%S.%f', '%Y-%m-%dT%H:%M:%S', '%Y-%m-%dT%H:%M', '%Y-%m-%d %H:%M:%S.%f', '%Y-%m-%d %H:%M:%S',
-         '%Y-%m-%d %H:%M', '%Y-%m-%dT%H', '%Y-%m-%d', '%Y-%m', '%Y')
+# Also shortened: '2024-11', '2024-11-24 08:26'; with Z, an offset, or neither, which is UTC too.
+FORM = re.compile(r'([0-9]{4})(?:-([0-9]{1,2})(?:-([0-9]{1,2})'
+                  r'(?:[Tt ]([0-9]{1,2})(?::([0-9]{2})(?::([0-9]{2})(?:\.([0-9]*))?)?)?'
+                  r'(?:[Zz]|([+-])([0-9]{2}):?([0-9]{2}))?)?)?)?$')
+EARLIEST, LATEST = -62135510400, 253402214400   # Unix seconds that can be written, with a day to spare
 
 
 def iso(seconds: float) -> str:
@@ -28,21 +32,18 @@ def span(seconds: float) -> str:
 
 
 def seconds_of(text: Union[str, float, int, None]) -> Optional[float]:
-    """Return the Unix seconds of an ISO time (also a shortened one: '2024-11', '2024-11-24 08:26'), or None when it is
-    not one.
-    """
-    if not isinstance(text, str):
+    """Return the Unix seconds of an ISO time, which may be shortened, or None when it is not one."""
+    found = FORM.match(text.strip()) if isinstance(text, str) else None
+    if found is None:
         return None
-    text = text.strip()
-    for ending in ('Z', 'z', '+00:00'):
-        if text.endswith(ending):
-            text = text[:-len(ending)]
-    for form in FORMS:
-        try:
-            return (datetime.strptime(text, form) - EPOCH).total_seconds()
-        except (ValueError, OverflowError):
-            continue
-    return None
+    year, month, day, hour, minute, second, fraction, sign, hours, minutes = found.groups()
+    try:
+        moment = datetime(int(year), int(month or 1), int(day or 1), int(hour or 0), int(minute or 0), int(second or 0))
+    except ValueError:
+        return None
+    away = (int(hours) * HOUR + int(minutes) * MINUTE) * (-1 if sign == '-' else 1) if sign else 0
+    seconds = (moment - EPOCH).total_seconds() + float('0.' + (fraction or '0')) - away
+    return seconds if EARLIEST <= seconds <= LATEST else None
 
 
 def next_multiple(now: float, step: float, offset: float = 0) -> float:
