@@ -23,7 +23,7 @@ def faults(specification, schema_, value):
     formats = {'guid': lambda text: bool(GUID.match(text)), 'date-time': lambda text: bool(TIME.match(text))}
     validator = jsonschema_rs.Draft4Validator(whole, formats=formats, validate_formats=True)
     return ['{}: {}'.format('/'.join(str(part) for part in error.instance_path if not isinstance(part, int)),
-                            re.sub(r'^\{.*\} ', '', error.message))
+                            re.sub(r'^\{.*\} |^".*" (?=is not a "guid")', '', error.message, flags=re.DOTALL))
             for error in validator.iter_errors(value)]
 
 

@@ -103,6 +103,7 @@ def check_answer(answer, verb, path, query, specification):
     assert answer.status_code in (200, 400, 403, 404), said
     if answer.headers['Content-Type'].startswith('text/csv'):
         return
+    assert answer.headers['Content-Type'].startswith('application/json'), said + str(answer.request.body)
     payload = answer.json()
     if answer.status_code != 200:
         assert set(payload) == {'error'} and payload['error']['message'], said
@@ -112,6 +113,8 @@ def check_answer(answer, verb, path, query, specification):
     several = path in ('/user/margin', '/user/wallet') and isinstance(payload, list)   # for all currencies
     found = [fault for one in (payload if several else [payload])
              for fault in (official.faults(specification, wanted, one) if wanted else ())]
+    if path == '/order' and verb == 'DELETE':
+        found = [fault for fault in found if fault != 'orderID: is not a "guid"']   # the item repeats what was sent
     if 'columns' in query:
         found = [fault for fault in found if 'is a required property' not in fault]
     assert {('{} {}'.format(verb, path), fault) for fault in found} <= reference.AGAINST_THE_SPECIFICATION, said
