@@ -118,6 +118,18 @@ MOVE_WINDOW = 10
 # fees).
 POST_ONLY = False
 
+# The dead man's switch: the exchange cancels all orders of the account when nobody has told it for this long that the
+# bot is alive (seconds). None: 60 on the local exchange, off elsewhere. 0: off.
+DEADMAN_TIMEOUT = None
+
+# The switch takes every order of the account, also those that you or other programs placed. False: it is off while
+# there are any. True: it stays on.
+DEADMAN_DESPITE_FOREIGN_ORDERS = False
+
+# True: leave the orders in the market when the bot is told to stop; the next start takes them over instead of
+# cancelling them. After an error they are cancelled all the same.
+KEEP_ORDERS_ON_EXIT = False
+
 # True: read everything, change nothing, and print what would be placed and what it would cost.
 DRY_RUN = False
 
@@ -157,6 +169,13 @@ STALE_AFTER = 15
 # How long the live tables may take to show what the exchange has answered to a command (seconds); after that they are
 # no longer believed.
 ECHO_TIMEOUT = 15
+
+# Time between two comparisons of our picture of orders and position with the exchange's (seconds). 0: none.
+AUDIT_INTERVAL = 60
+
+# How long the loop may take beyond LOOP_INTERVAL, for example in a strategy that sleeps (seconds); after that it counts
+# as stuck, and the dead man's switch is no longer refreshed.
+LOOP_STALL = 600
 
 ########################################################################################################################
 # Diary

@@ -46,6 +46,7 @@ logger = logging.getLogger('root')
 POST_ONLY = 'ParticipateDoNotInitiate'
 RESTING_TYPES = (None, 'Limit', 'StopLimit', 'LimitIfTouched')   # can be post-only; None: the exchange infers Limit
 HANDSHAKE_TIMEOUT = 5.0   # seconds
+SHORT = 2.0   # seconds for a request that is tried once and soon again
 WHOLE = ('orderQty', 'leavesQty', 'displayQty')   # quantities that the exchange wants as integers
 
 
@@ -310,6 +311,35 @@ class BitMEX(object):
         resting = {'ordStatus.isTerminated': False, 'symbol': self.symbol}
         rows = self._curl_bitmex('order', {'filter': resting, 'count': PAGE})
         return [row for row in rows if str(row.get('clOrdID', '')).startswith(self.orderIDPrefix)]
+
+    def account_orders(self, timeout: Optional[float] = SHORT) -> List[Dict[str, Any]]:
+        """Return all resting orders of the account, on every symbol and whoever placed them, over REST, oldest first;
+        tried once."""
+        rows = []  # type: List[Dict[str, Any]]
+        while True:
+            page = self._curl_bitmex('order', {'filter': {'open': True}, 'count': PAGE, 'start': len(rows)},
+                                     timeout=timeout, max_retries=0)
+            rows += page
+            if len(page) < PAGE:
+                return rows
+
+    def http_position(self, timeout: Optional[float] = SHORT) -> Dict[str, Any]:
+        """Return the position row of our symbol over REST, {} without one; tried once."""
+        rows = self._curl_bitmex('position', {'filter': {'symbol': self.symbol}}, timeout=timeout, max_retries=0)
+        return rows[0] if rows else {}
+
+    def cancel_all_after(self, seconds: float, timeout: Optional[float] = SHORT) -> Dict[str, Any]:
+        """Have the exchange cancel every order of the account in so many seconds unless told anew; 0 disarms."""
+        return self._curl_bitmex('order/cancelAllAfter', postdict={'timeout': int(seconds * 1000)}, timeout=timeout,
+                                 max_retries=0)
+
+    def exchange_time(self) -> float:
+        """Return the exchange's time in Unix seconds, as well as we know it."""
+        return self._client.now()
+
+    def seconds_to_wait(self) -> float:
+        """Return how long the request budget would make a read wait now."""
+        return self._client.seconds_to_wait(retry.READ, '/order')
 
     def look_up(self, clOrdIDs: Iterable[str] = (), orderIDs: Iterable[str] = ()) -> List[Dict[str, Any]]:
         """Return the exchange's rows of those orders, newest first, finished ones too; unknown ones are missing."""

@@ -9,6 +9,8 @@ ends the process.
 from __future__ import absolute_import
 
 import random
+import re
+import threading
 import time
 from operator import itemgetter
 from typing import Any, Dict, Iterable, List, Optional, Tuple  # noqa: F401
@@ -46,6 +48,7 @@ LAST_ECHO = 0.1  # seconds for the last cancels to show in the tables, and with 
 FAREWELL = 6.0   # seconds that cancel_everything keeps trying
 LOST_FOR = 1.0   # seconds after which a create that was cut off at the end of a run is taken for never carried out
 PAUSE = 0.25     # seconds between two questions to the exchange
+NUMBER = re.compile(r'\d+(\.\d+)?')   # what differs from one look to the next in the words for a cause
 GLANCE = 0.01    # seconds between two looks at the tables
 
 
@@ -84,9 +87,24 @@ class ExchangeInterface(object):
         self._counted = None     # type: Any   # (fills, funding) of the account when the results were counted last
         self.is_closing = False  # nothing is placed any more
         self._missed_echo = ''   # what look_for_echo said last
+        self.halt = ''           # why nothing may be quoted until somebody takes it back
+        self.watched_reconnects = None   # type: Optional[int]   # of the connection that is compared; None: no guard
+        self._no_quotes = ''     # why there are none, as it was logged, without its numbers
+        self._pulling = threading.Lock()   # taken, without waiting, by the one thread that pulls
         self._is_stale = False   # an amend was refused for an order that rests no more: the ladder wants another look
         self._called_gone = set()   # type: Any   # ids of orders that the exchange called finished when they were amended
         self.results.wallet_before = self._funds().get('walletBalance')
+        self._recall()
+
+    def _recall(self):
+        # type: () -> None
+        """Let the creates of unknown fate that an earlier process left behind hold their places until all is known."""
+        ledger = self.bitmex.ledger
+        for record in ledger.unresolved() if ledger is not None else ():
+            if record.kind == commands.CREATE and record.symbol == self.symbol:
+                self._commands.reserve(record.clOrdID, record.body)
+                self._commands.sent(record.clOrdID, time.monotonic())
+                self._commands.lost(record.clOrdID)
 
     def _connect(self):
         # type: () -> Any
@@ -126,7 +144,13 @@ class ExchangeInterface(object):
 
     def why_closed(self) -> str:
         """Return why the live tables cannot be trusted, in words for a log line; '' when they can."""
-        return self.bitmex.ws.reason() or self._missed_echo
+        return self.bitmex.ws.reason() or self._missed_echo or self._unwatched() or self.halt
+
+    def _unwatched(self):
+        # type: () -> str
+        if self.watched_reconnects in (None, self.bitmex.ws.reconnects):
+            return ''
+        return 'orders and position are still being compared with the exchange after a gap'
 
     def wait_until_open(self, seconds: float) -> bool:
         """Wait until the live tables have fresh images of everything, ``seconds`` at most; return whether they have."""
@@ -367,6 +391,50 @@ class ExchangeInterface(object):
         """Cancel orders with one short attempt; whoever calls does so again while there are any."""
         if orders and not self.dry_run:
             self._cancel_at_once([order['orderID'] for order in orders], orders)
+
+    def no_quotes(self, reason: str) -> None:
+        """Take our orders out of the market, as far as that is possible now, and say why, once for each cause.
+
+        Whoever calls does so again as long as the cause lasts; any thread may, one at a time does the work.
+        """
+        cause = NUMBER.sub('#', reason)
+        is_new, self._no_quotes = cause != self._no_quotes, cause
+        if is_new:
+            logger.warning('No quotes: %s.', reason)
+        if not self._pulling.acquire(False):
+            return
+        try:
+            orders = self.get_orders()
+            if orders and is_new:
+                logger.info('Canceling %d orders.', len(orders))
+            self.pull(orders)
+        except AuthenticationError:
+            raise
+        except MarketMakerError as error:
+            if is_new:
+                logger.warning('Our orders could not be cancelled yet: %s', error)
+        finally:
+            self._pulling.release()
+
+    def are_back(self) -> bool:
+        """Note that a pass has placed its quotes; tell whether there were none before."""
+        if not self._no_quotes or self.why_closed():
+            return False
+        self._no_quotes = ''
+        return True
+
+    def take_images(self, asked_at: float) -> None:
+        """Believe the tables, which were filled anew by images that were asked for then (monotonic seconds)."""
+        self._commands.imaged(asked_at)
+        self.look_for_echo()
+
+    def believe(self, row: Dict[str, Any]) -> None:
+        """Believe an order row of REST, whatever the tables show."""
+        self._note([row])
+
+    def believe_gone(self, order_id: str) -> None:
+        """Believe that the exchange works an order no more, whatever the tables show."""
+        self._note_gone(order_id)
 
     def cancel_once(self) -> Tuple[int, str]:
         """Cancel what the tables show as ours with one short attempt and no look afterwards; as cancel_everything."""

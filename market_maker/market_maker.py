@@ -28,6 +28,7 @@ import requests  # noqa: F401
 from market_maker import bitmex
 from market_maker.contracts import cost, kind, margin, settle_scale
 from market_maker.exchange_interface import Checked, ExchangeInterface
+from market_maker.guard import Guard
 from market_maker.orders import converge, levels, risk
 from market_maker.orders.commands import Patience
 from market_maker.settings import settings
@@ -72,6 +73,7 @@ class OrderManager(object):
         log.setup_custom_logger('root', settings.LOG_LEVEL, settings.LOG_FILE)
         self._mm_begin()
         self.exchange = self.create_exchange()
+        self._mm_watch()
         logger.info('Using symbol %s.', self.exchange.symbol)
         if settings.DRY_RUN:
             logger.info('Order Manager initializing, connecting to BitMEX. Dry run: nothing is sent.')
@@ -92,8 +94,15 @@ class OrderManager(object):
         """Do nothing: strategies of the first releases call it before ``run_loop``."""
 
     def reset(self) -> None:
-        """Cancel all our orders and begin anew: look at the market, print the status, place orders."""
-        self.exchange.cancel_all_orders()
+        """Cancel all our orders and begin anew: look at the market, print the status, place orders.
+
+        With KEEP_ORDERS_ON_EXIT the first one leaves what an earlier run has left behind, for this one takes it over.
+        """
+        is_first, self._mm_has_begun = not self._mm_has_begun, True
+        if settings.KEEP_ORDERS_ON_EXIT and is_first:
+            logger.info('Taking over %d orders of an earlier run.', len(self.exchange.get_orders()))
+        else:
+            self.exchange.cancel_all_orders()
         self.sanity_check()
         self.print_status()
         self.place_orders()
@@ -120,6 +129,7 @@ class OrderManager(object):
 
     def get_ticker(self) -> Dict[str, float]:
         """Return the ticker (last, buy, sell, mid) and set the start prices of the ladder from it."""
+        self._mm_beat()
         ticker = self.exchange.get_ticker()
         decimals = self.instrument['tickLog']
         start = levels.start_prices(ticker, self.instrument['tickSize'], settings.MAINTAIN_SPREADS, settings.MIN_SPREAD,
@@ -189,6 +199,7 @@ class OrderManager(object):
         differ in price by no more than RELIST_INTERVAL and not in size stay.  What the limits of the settings do not
         allow is cut down or left out.  The lists and dicts remain the caller's own and are not changed.
         """
+        self._mm_beat()
         if self.exchange.is_closing:
             return
         rooms = self.exchange.rooms()
@@ -223,12 +234,15 @@ class OrderManager(object):
 
     def check_connection(self) -> bool:
         """Return True when the live tables can be trusted, if need be after a reconnect; False when it is given up."""
+        self._mm_beat()
         if self.exchange.is_open():
             return True
         reason = self.exchange.why_closed() or 'the connection to the live data is lost'
         deadline = time.monotonic() + RECONNECT_TIMEOUT
         while time.monotonic() < deadline:
-            self._mm_pull(reason)
+            self._mm_obey()
+            self._mm_beat()
+            self._mm_pull(self.exchange.why_closed() or reason)
             if self.exchange.wait_until_open(STEP):
                 logger.info('The live data is back.')
                 return True
@@ -276,7 +290,9 @@ class OrderManager(object):
     _mm_exit_code = errors.EXIT_OK
     _mm_signals = 0           # how often we were told to stop
     _mm_is_leaving = False
-    _mm_no_quotes = ''        # why there are none, as it was logged
+    _mm_guard = None          # type: Any   # watches beside the loop; None in a dry run
+    _mm_has_begun = False     # reset() was called
+    _mm_left = 0              # our orders that may still rest at the end
     _mm_failure = None        # type: Any   # what the strategy failed with last, as it was logged
 
     def _mm_pass(self):
@@ -344,20 +360,7 @@ class OrderManager(object):
     def _mm_pull(self, reason):
         # type: (str) -> None
         """Take our orders out of the market, as far as that is possible now, and say why (once)."""
-        is_new = reason != self._mm_no_quotes
-        self._mm_no_quotes = reason
-        if is_new:
-            logger.warning('No quotes: %s.', reason)
-        try:
-            orders = self.exchange.get_orders()
-            if orders and is_new:
-                logger.info('Canceling %d orders.', len(orders))
-            self.exchange.pull(orders)
-        except errors.AuthenticationError:
-            raise
-        except errors.MarketMakerError as error:
-            if is_new:
-                logger.warning('Our orders could not be cancelled yet: %s', error)
+        self.exchange.no_quotes(reason)
 
     def _mm_report_failure(self, error):
         # type: (Exception) -> None
@@ -371,9 +374,8 @@ class OrderManager(object):
 
     def _mm_report_recovery(self):
         # type: () -> None
-        if self._mm_no_quotes:
+        if self.exchange.are_back():
             logger.info('Quoting again.')
-        self._mm_no_quotes = ''
         self._mm_failure = None
 
     def _mm_clear_halted_sides(self):
@@ -607,6 +609,26 @@ class OrderManager(object):
         watched = [path for path in settings.WATCHED_FILES or () if os.path.exists(path)]
         watched_files_mtimes[:] = [(path, getmtime(path)) for path in watched]
 
+    def _mm_watch(self):
+        # type: () -> None
+        """Set the guard to watch over the exchange; end here, touching nothing, when another bot of the kind runs."""
+        if not isinstance(self.exchange, ExchangeInterface) or self.exchange.dry_run:
+            return   # nothing is at stake in a dry run; a backtest's exchange needs no watch
+        guard = Guard(self.exchange)
+        try:
+            guard.claim()
+        except BaseException:
+            self._mm_end.acquire(False)   # exit() has nothing to do: those orders are the other's
+            self._mm_close()
+            raise
+        self._mm_guard = guard
+        guard.start()
+
+    def _mm_beat(self):
+        # type: () -> None
+        if self._mm_guard is not None:
+            self._mm_guard.beat(settings.LOOP_INTERVAL)
+
     def _mm_be_ready_to_stop(self):
         # type: () -> None
         """Clean up when a signal comes, if this is the main thread, and when the interpreter ends."""
@@ -674,6 +696,11 @@ class OrderManager(object):
         exchange = getattr(self, 'exchange', None)
         if exchange is None:
             return
+        if self._mm_keeps_orders():
+            exchange.is_closing = True
+            logger.info('%d orders stay in the market (KEEP_ORDERS_ON_EXIT); the next start takes them over.',
+                        len(exchange.get_orders()))
+            return
         try:
             left = exchange.cancel_everything()
         except errors.AuthenticationError as error:
@@ -685,9 +712,15 @@ class OrderManager(object):
             left = max(1, len(exchange.get_orders())), str(error)
         self._mm_report_left(*left)
 
+    def _mm_keeps_orders(self):
+        # type: () -> bool
+        """Tell whether our orders stay behind: that was asked for, and nothing has gone wrong."""
+        return bool(settings.KEEP_ORDERS_ON_EXIT) and self._mm_exit_code == errors.EXIT_OK and not settings.DRY_RUN
+
     def _mm_report_left(self, count, reason):
         # type: (int, str) -> None
         """Say loudly that orders of ours may be left at the exchange."""
+        self._mm_left = count
         if count:
             self._mm_exit_code = self._mm_exit_code or errors.EXIT_FAILURE
             logger.critical('%d of our orders may still rest at the exchange (%s). Cancel them there by hand.',
@@ -697,7 +730,10 @@ class OrderManager(object):
         # type: () -> None
         """Close the connection, and be no longer in the way of the interpreter's end."""
         atexit.unregister(self._mm_at_exit)
-        exchange = getattr(self, 'exchange', None)
+        exchange, guard = getattr(self, 'exchange', None), self._mm_guard
+        if guard is not None and exchange is not None:
+            guard.stop()
+            guard.stand_down(is_clean=not self._mm_left and not exchange.bitmex.unsettled())
         if exchange is not None:
             exchange.bitmex.exit()
 
@@ -720,8 +756,19 @@ class OrderManager(object):
                         float(position.get('avgEntryPrice') or 0))
         else:
             logger.info('Position: 0 contracts')
+        self._mm_sum_up_watch()
         logger.info('Result: realised %+.8f %s (after fees and funding), unrealised %+.8f %s',
                     self.exchange.realised() / scale, currency, (position.get('unrealisedPnl') or 0) / scale, currency)
+
+    def _mm_sum_up_watch(self):
+        # type: () -> None
+        if self._mm_guard is None:
+            return
+        counts = self._mm_guard.counts
+        logger.info('Audits: %d; found %d ghosts, %d zombies, %d altered orders, %d wrong positions, '
+                    '%d fills not told of',
+                    counts.audits, counts.ghosts, counts.zombies, counts.altered, counts.positions, counts.fills)
+        logger.info('Gaps: %d, %.1f s without data', counts.gaps, counts.seconds)
 
     def _mm_money(self):
         # type: () -> Tuple[str, float]

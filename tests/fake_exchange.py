@@ -33,6 +33,7 @@ class FakeSocket(object):
         self.data = {'order': []}
         self.finished = {}
         self.connected = True
+        self.reconnects, self.last_gap, self.opened_at = 0, None, 0.0
         self.changed = threading.Event()
         self.executions = Executions()
         self.health = Health('XBTUSD', 5.0, 15.0)
@@ -51,6 +52,12 @@ class FakeSocket(object):
 
     def wait_until_ready(self, seconds):
         return self.connected
+
+    def add_executions(self, rows):
+        return len(self.executions.add(rows))
+
+    def reopen(self, reason):
+        self.reopened = reason
 
     def exit(self):
         self.connected = False
@@ -116,6 +123,28 @@ class FakeBitMEX(object):
 
     def unsettled(self):
         return []
+
+    # What the guard asks
+
+    def exchange_time(self):
+        return 1767225600.0
+
+    def seconds_to_wait(self):
+        return 0.0
+
+    def account_orders(self):
+        self.requests.append(('GET', 'all'))
+        return [dict(row) for row in self.rows.values() if row['leavesQty']]
+
+    def http_position(self):
+        return dict(self.position_row)
+
+    def executions_since(self, stamp):
+        self.requests.append(('GET', 'executions'))
+        return self.ws.executions.rows()
+
+    def cancel_all_after(self, seconds):
+        self.requests.append(('POST', seconds))
 
     # Commands
 
@@ -249,5 +278,6 @@ def make(monkeypatch, manager=OrderManager, connector=None, **names):
         settings[name] = value
     monkeypatch.setattr(exchange_interface.bitmex, 'BitMEX', lambda *args, **kwargs: connector)
     monkeypatch.setattr(OrderManager, '_mm_be_ready_to_stop', lambda self: None)
+    monkeypatch.setattr(OrderManager, '_mm_watch', lambda self: None)
     monkeypatch.setattr(log, 'setup_custom_logger', lambda *args: logging.getLogger('root').setLevel(logging.INFO))
     return manager(), connector

@@ -24,7 +24,7 @@ FLOORS = {
     'cli': 8, 'commands': 8,
     '__main__': 9, '__init__': 9,
 }
-ONE_ROOM = {'settings_rules': 'settings'}  # the second file of a room that has no folder
+ONE_ROOM = {'settings_rules': 'settings', 'deadman': 'guard'}  # the second file of a room that has no folder
 
 PURE = ('contracts.py', 'settings_rules.py', 'orders/', 'simulator/', 'judge/', 'auth/signing.py', 'rest/retry.py',
         'rest/ratelimit.py', 'ws/tables.py', 'ws/views.py', 'ws/health.py')

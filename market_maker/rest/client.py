@@ -147,6 +147,14 @@ class Client(object):
             # the answers under way may tell that there is no such limit
             self.wait(min(seconds, GLANCE) if is_guess else seconds, error, halt)
 
+    def seconds_to_wait(self, kind: str, route: str) -> float:
+        """Return how long a request of that kind would have to wait for its turn now."""
+        with self._lock:
+            try:
+                return self._open().wait(self.clock.monotonic(), kind, route)
+            finally:
+                self._close()
+
     def _open(self):
         # type: () -> RateLimiter
         """Return the limiter, up to date with the other bots of the account, who wait until ``_close``."""

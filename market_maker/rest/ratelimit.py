@@ -26,6 +26,7 @@ RESERVE = 0.1             # part of each bucket that only cancels may use
 SECOND_LIMIT = 10         # requests a second on the routes below, until the exchange says otherwise
 SECOND = 1.02             # seconds in which no more than that go out; a little more than one: requests travel unevenly
 REMEMBERED = 30           # latest requests on those routes whose time is kept; a higher limit is left to the bucket
+SAFE_ROUTES = ('/order/cancelAllAfter',)   # may draw on the reserve as well: without it every order is cancelled
 SECOND_ROUTES = frozenset(('/order', '/order/all', '/position/isolate', '/position/leverage',
                            '/position/transferMargin'))
 
@@ -75,7 +76,8 @@ class RateLimiter(object):
         """Return the seconds before a request of that kind (see ``retry``) may be sent; 0 means now."""
         pause = self._silent_until - now
         if kind != CANCEL:
-            pause = max(pause, self._quiet_until - now, self._bucket_wait(self._minute, now, kind))
+            reserved = CANCEL if path in SAFE_ROUTES else kind
+            pause = max(pause, self._quiet_until - now, self._bucket_wait(self._minute, now, reserved))
         if path in SECOND_ROUTES:
             bucket = self._second_bucket(now)
             pause = max(pause, self._bucket_wait(bucket, now, kind))

@@ -56,6 +56,7 @@ CREATE TABLE IF NOT EXISTS fills (id INTEGER PRIMARY KEY, execID TEXT NOT NULL U
     at TEXT NOT NULL, symbol TEXT NOT NULL, side TEXT NOT NULL, quantity INTEGER NOT NULL, price REAL,
     fee INTEGER NOT NULL, clOrdID TEXT NOT NULL, orderID TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS fill_times ON fills (bot, at);
+CREATE TABLE IF NOT EXISTS complete (bot TEXT PRIMARY KEY, until REAL NOT NULL);
 '''
 INSERT = ('INSERT INTO commands (bot, began, written, kind, clOrdID, orderID, symbol, body, state, ended, note) '
           'VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)')
@@ -115,6 +116,7 @@ class Ledger(object):
         self._unsaved = []     # type: List[Record]   # not in the file yet: it could not be written
         self._ended = []       # type: List[Record]   # in the file, but not their ends
         self._fills = []       # type: List[Tuple[Any, ...]]   # not in the file yet
+        self._complete = None  # type: Optional[float]   # see note_complete; not in the file yet
         self._counted = collections.OrderedDict()   # type: Dict[str, bool]   # execID -> True, the latest
         self._owned = {}       # type: Dict[str, bool]   # clOrdID -> whether it is ours
         self._is_full = False  # the file cannot be written
@@ -162,6 +164,9 @@ class Ledger(object):
         """
         with self._lock:
             if record.state not in OPEN:
+                return
+            if id(record) not in self._open:   # another ledger's: a local exchange was started anew meanwhile
+                record.state = state
                 return
             if row:
                 record.orderID = row.get('orderID') or record.orderID
@@ -233,7 +238,29 @@ class Ledger(object):
             return bool(self._owned.get(clOrdID) or self._select(
                 "SELECT 1 FROM commands WHERE clOrdID = ? AND kind = 'create' LIMIT 1", (clOrdID,)))
 
+    def bot_of(self, clOrdID: Optional[str]) -> Optional[str]:
+        """Return which bot of this account on this machine created an order of that name (its symbol and prefix), or
+        None when nobody did."""
+        if not clOrdID:
+            return None
+        with self._lock:
+            rows = self._select("SELECT bot FROM commands WHERE clOrdID = ? AND kind = 'create' LIMIT 1", (clOrdID,))
+        return rows[0][0] if rows else self.bot if self._owned.get(clOrdID) else None
+
     # Fills
+
+    def note_complete(self, until: float) -> None:
+        """Note that every fill of ours until then (Unix seconds of the exchange) has been recorded."""
+        with self._lock:
+            self._complete = until
+
+    def complete_until(self) -> Optional[float]:
+        """Return what note_complete was told last, also before a restart: from then on fills may be missing."""
+        with self._lock:
+            if self._complete is not None:
+                return self._complete
+            rows = self._select('SELECT until FROM complete WHERE bot = ?', (self.bot,))
+            return rows[0][0] if rows else None
 
     def record_fill(self, row: Dict[str, Any]) -> bool:
         """Count an execution row of an own order; tell whether it was new.  The same row may come from the stream, from
@@ -299,13 +326,16 @@ class Ledger(object):
         try:
             self._is_writing = True   # from here on a handler only adds to the ends of the lists
             unsaved, ended, fills = list(self._unsaved), list(self._ended), list(self._fills)
-            if not (unsaved or records or ended or fills):
+            complete = self._complete
+            if not (unsaved or records or ended or fills or complete is not None):
                 return
             if self._db is None:
                 del self._unsaved[:], self._ended[:]
                 return
-            self._transaction(unsaved + records, ended, fills)
+            self._transaction(unsaved + records, ended, fills, complete)
             del self._unsaved[:len(unsaved)], self._ended[:len(ended)], self._fills[:len(fills)]
+            if self._complete == complete:
+                self._complete = None
             self._begun += len(records)
         except sqlite3.Error as error:
             raise _Unwritable(str(error))
@@ -315,8 +345,8 @@ class Ledger(object):
             self._is_full = False
             self._report(logging.WARNING, 'The ledger %s can be written again.', self.path)
 
-    def _transaction(self, new, ended, fills):
-        # type: (List[Record], List[Record], List[Tuple[Any, ...]]) -> None
+    def _transaction(self, new, ended, fills, complete):
+        # type: (List[Record], List[Record], List[Tuple[Any, ...]], Optional[float]) -> None
         """Write all of it or nothing."""
         db, bot, now = self._db, self.bot, time.time()
         try:
@@ -325,6 +355,8 @@ class Ledger(object):
                 db.execute(UPDATE, (one.state, one.ended, one.orderID, one.note, one.id))
             for fill in fills:
                 db.execute(INSERT_FILL, fill)
+            if complete is not None:
+                db.execute('INSERT OR REPLACE INTO complete (bot, until) VALUES (?, ?)', (bot, complete))
             ids = [db.execute(INSERT, (bot, one.began, now, one.kind, one.clOrdID, one.orderID, one.symbol,
                                        _encode(one.body), one.state, one.ended, one.note)).lastrowid for one in new]
             db.execute('COMMIT')

@@ -94,23 +94,26 @@ class InstanceLock(object):
 
     def neighbours(self) -> List[Neighbour]:
         """Return the other bots of this account on this machine: those that run, and those that were killed."""
-        if self.folder is None:
-            return []
-        found = []
-        for name in sorted(os.listdir(self.folder)):
-            path = os.path.join(self.folder, name)
-            if name.startswith(PREFIX) and name.endswith(SUFFIX) and path != self.path:
-                neighbour = self._look_at(path)
-                if neighbour is not None:
-                    found.append(neighbour)
-        return found
+        found = [self._look_at(path) for path in self._others()]
+        return [neighbour for neighbour in found if neighbour is not None]
 
     def bury(self) -> None:
         """Forget the bots that were killed: what they left behind is gone."""
-        for name in os.listdir(self.folder) if self.folder is not None else ():
-            path = os.path.join(str(self.folder), name)
-            if name.startswith(PREFIX) and name.endswith(SUFFIX) and path != self.path and path not in _held:
+        for path in self._others():
+            if path not in _held:
                 self._look_at(path, empty=True)
+
+    def _others(self):
+        # type: () -> List[str]
+        """Return the paths of the other bots' files."""
+        try:
+            names = sorted(os.listdir(self.folder)) if self.folder is not None else []
+        except OSError as error:   # somebody has tidied up
+            self._say(error)
+            return []
+        paths = [os.path.join(str(self.folder), name) for name in names
+                 if name.startswith(PREFIX) and name.endswith(SUFFIX)]
+        return [path for path in paths if path != self.path]
 
     def _look_at(self, path, empty=False):
         # type: (str, bool) -> Optional[Neighbour]
@@ -162,8 +165,9 @@ class InstanceLock(object):
 
     def _say(self, error):
         # type: (OSError) -> None
-        if self._report is not None:
-            self._report(logging.WARNING, 'The lock of this bot, %s: %s.', self.path, error.strerror or error)
+        report, self._report = self._report, None   # once
+        if report is not None:
+            report(logging.WARNING, 'The lock of this bot, %s: %s.', self.path, error.strerror or error)
 
 
 def _file_name(bot):

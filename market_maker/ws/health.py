@@ -114,6 +114,13 @@ def unix_seconds(timestamp):
     return calendar.timegm(time.strptime(whole, '%Y-%m-%dT%H:%M:%S')) + float('0.' + (fraction or '0'))
 
 
+def time_stamp(seconds):
+    # type: (float) -> str
+    """Return Unix seconds as an exchange time stamp, such as ``2018-08-16T14:56:25.126Z``."""
+    whole, thousandths = divmod(int(seconds * 1000), 1000)
+    return '{}.{:03d}Z'.format(time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole)), thousandths)
+
+
 class _Touches:
     """What one source has shown lately."""
 

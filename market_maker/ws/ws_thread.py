@@ -76,6 +76,7 @@ class BitMEXWebsocket(Reading):
         self._lost_at = None      # type: Optional[float]  # when data came last before they stopped
         self._has_pinged = False
         self._has_asked = False   # for images that did not come
+        self._given_up = ''       # why somebody wants the present connection replaced
 
     # -- connecting --------------------------------------------------------------------------------------------------
 
@@ -209,6 +210,23 @@ class BitMEXWebsocket(Reading):
         """Return how many seconds after the exchange's time stamp the newest row arrived; None before one came."""
         return self.health.lag(self._clock.monotonic(), self._clock.time(), self.clock_offset)
 
+    @property
+    def opened_at(self):
+        # type: () -> Optional[float]
+        """When the present connection was opened (monotonic seconds), and with it every image asked for; None without
+        one."""
+        return self._opened_at
+
+    def reopen(self, reason):
+        # type: (str) -> None
+        """Have the connection replaced, for its tables are wrong: the thread will reconnect and get fresh images.
+
+        Returns at once; from any thread.  ``reason`` is for the log.
+        """
+        self._ready = False
+        self._given_up = reason
+        self.ws.interrupt()
+
     # -- more tables -------------------------------------------------------------------------------------------------
 
     def add_executions(self, rows):
@@ -279,7 +297,7 @@ class BitMEXWebsocket(Reading):
             self._begin(self._clock.monotonic())
             self._read(stop, link)
         except LinkError as error:
-            trouble = error
+            trouble = LinkError(self._given_up, opened=True) if self._given_up else error
         except Exception as error:  # the edge of the thread: whatever the message was, the tables start afresh
             self.logger.exception('A message of the exchange could not be applied')
             trouble = LinkError('{}: {}'.format(type(error).__name__, error), opened=True)
@@ -300,6 +318,7 @@ class BitMEXWebsocket(Reading):
         self.tables.expect(self._topics)
         self.health.began(now)
         self._has_pinged = self._has_asked = False
+        self._given_up = ''
         self._opened_at = now
         self._notify()
 
@@ -315,6 +334,8 @@ class BitMEXWebsocket(Reading):
                 health.last_frame = now
                 if payload and payload != b'pong':
                     take(decoded(payload), now)
+            if self._given_up:
+                raise LinkError(self._given_up, opened=True)
             if now >= next_look:
                 next_look = now + self._pause()
                 self._look_after(now, link)
@@ -387,18 +408,19 @@ class BitMEXWebsocket(Reading):
         # type: (float) -> None
         self._backoff.worked()
         self._trouble = ''
-        self._ready = True
-        self.changed.set()
         if self._lost_at is not None:
             self.last_gap, self._lost_at = now - self._lost_at, None
             self.logger.info('Connected again: %.1f s without data. Every table has a fresh image.', self.last_gap)
-            self.reconnects += 1
+            self.reconnects += 1   # first: whoever finds it ready shall know that it is another connection
+        self._ready = True
+        self.changed.set()
 
     def _after(self, trouble):
         # type: (LinkError) -> float
         """Draw the conclusion from a lost or refused connection; return the seconds to wait before the next."""
         text = self._judge(trouble)
-        was_ready, self._ready, self._opened_at = self._ready, False, None
+        was_ready = self._lost_at is None and (self._ready or bool(self._given_up))
+        self._ready, self._opened_at, self._given_up = False, None, ''
         if was_ready:
             self._lost_at = self.health.last_frame
             self.changed.set()

@@ -1,0 +1,175 @@
+"""The guard on a real exchange: what it does about data that cannot be trusted, gaps, and orders that are not as we
+believe."""
+import logging
+import threading
+
+import pytest
+
+pytest.importorskip('aiohttp', reason='the local exchange needs the testnet extra')
+
+from live_manager import live, until   # noqa: E402
+from market_maker.market_maker import OrderManager   # noqa: E402
+from market_maker.settings import settings   # noqa: E402
+
+
+class Sleeper(OrderManager):
+    """Lays its ladder and then sleeps inside place_orders until it is woken."""
+
+    def __init__(self):
+        self.wake = threading.Event()
+        super(Sleeper, self).__init__()
+
+    def place_orders(self):
+        OrderManager.place_orders(self)
+        self.wake.wait(60)
+
+
+class Once(OrderManager):
+    """Lays its ladder in the constructor; the test makes every other pass."""
+
+
+def lines(caplog):
+    return [record.getMessage() for record in caplog.records]
+
+
+def test_stale_data_pull_the_quotes_although_the_strategy_sleeps_and_fresh_ones_bring_them_back(monkeypatch, caplog):
+    """Why is said once, however long it lasts."""
+    with live(monkeypatch) as one:
+        one.loop()
+        until(one.ladder_is_there)
+        one.manager.__class__ = Sleeper
+        one.manager.wake = threading.Event()
+
+        with one.testnet.faults('silent-table', tables='instrument+quote'):
+            until(lambda: not one.resting(), what=lambda: caplog.text)
+            assert one.exchange.bitmex.ws.ready()
+            placed = one.exchange.create_orders([{'side': 'Buy', 'price': 50000.0, 'orderQty': 100}])
+            assert placed == [] and 'no row of the instrument' in str(placed.errors[0][1])
+        one.manager.wake.set()
+
+        until(one.ladder_is_there)
+        assert sum('No quotes: no row of the instrument XBTUSD' in line for line in lines(caplog)) == 1
+        assert 'Quoting again.' in lines(caplog)
+
+
+def test_an_order_table_that_shows_no_echo_is_replaced(monkeypatch, caplog):
+    """Silence of `order`: what the exchange has answered does not show within ECHO_TIMEOUT, so nothing is believed."""
+    with live(monkeypatch) as one:
+        one.loop()
+        until(one.ladder_is_there)
+        with one.testnet.faults('silent-table', tables='order'):
+            settings.ORDER_START_SIZE = 300
+            until(lambda: 'No quotes: the live table does not show' in caplog.text)
+            until(lambda: one.bitmex.ws.reconnects)
+        until(lambda: sorted(leaves for _, _, _, leaves in one.own()) == [300, 300, 400, 400], what=lambda: caplog.text)
+        assert one.guard.counts.gaps >= 1
+
+
+def test_fills_and_cancels_of_a_gap_are_learnt_of_before_anything_is_placed(monkeypatch, caplog):
+    """Everything is compared over REST first; each fill is counted once, here and in the ledger."""
+    with live(monkeypatch, LOOP_INTERVAL=0.02) as one:
+        one.loop()
+        until(one.ladder_is_there)
+        order = []
+        with one.answering(lambda request, send: order.append((request.verb, request.path.partition('?')[0]))
+                           or send(request)):
+            with one.testnet.faults('refused-upgrade'):
+                one.testnet.drop_sockets()
+                until(lambda: not one.bitmex.ws.ready())
+                until(lambda: not one.own(), what=lambda: caplog.text)
+                del order[:]
+                # By hand, for what our quotes left behind is gone: a fill of an order of ours that nobody told us of.
+                name = settings.ORDERID_PREFIX + 'AAAAAAAAAAAAAAAAAAAAAA'
+                one.place(clOrdID=name, price=60000.4)
+                one.testnet.call(lambda: one.testnet.exchange.place(one.account(), {
+                    'symbol': 'XBTUSD', 'side': 'Sell', 'orderQty': 100, 'price': 60000.4, 'clOrdID': 'by hand'}))
+            until(one.ladder_is_there, what=lambda: caplog.text)
+        first = [verb for verb, _ in order].index('POST')
+        routes = {path for verb, path in order[:first] if verb == 'GET'}
+        assert routes >= {'/order', '/position', '/execution/tradeHistory'}
+        assert one.guard.counts.gaps == 1
+        assert 'after a gap of' in caplog.text
+        assert one.exchange.tally().fills == 1 and one.exchange.tally().bought == 100
+        until(lambda: one.bitmex.ledger.totals().fills == 1)
+
+
+def test_an_order_that_our_tables_do_not_show_is_found_and_dealt_with(monkeypatch, caplog):
+    """A zombie: it rests under our name, and the stream has never told of it."""
+    with live(monkeypatch, AUDIT_INTERVAL=0.3) as one:
+        one.loop()
+        until(one.ladder_is_there)
+        with one.testnet.faults('silent-table', tables='order'):
+            one.place(clOrdID=settings.ORDERID_PREFIX + 'AAAAAAAAAAAAAAAAAAAAAA', price=50000)
+        assert len(one.own()) == 5
+
+        until(lambda: one.guard.counts.zombies == 1, what=lambda: caplog.text)
+        until(lambda: len(one.own()) == 4 and all(price != 500000 for _, _, price, _ in one.own()),
+              what=lambda: caplog.text)
+        assert one.guard.counts.ghosts == 0
+
+
+def test_an_order_that_only_our_tables_show_is_replaced(monkeypatch, caplog):
+    """A ghost: it was cancelled, and the stream has never told."""
+    with live(monkeypatch, AUDIT_INTERVAL=0.3) as one:
+        one.loop()
+        until(one.ladder_is_there)
+        with one.testnet.faults('silent-table', tables='order'):
+            victim = one.exchange.get_highest_buy()['orderID']
+            one.testnet.call(lambda: one.testnet.exchange.cancel(one.account(), {'orderID': victim}))
+        assert len(one.own()) == 3
+
+        until(lambda: one.guard.counts.ghosts == 1, what=lambda: caplog.text)
+        until(one.ladder_is_there, what=lambda: caplog.text)
+
+
+def test_a_quiet_market_is_not_stale(monkeypatch, caplog):
+    """No trade, no order, no execution for longer than STALE_AFTER: the marks alone show that somebody is there."""
+    with live(monkeypatch, STALE_AFTER=1.5, AUDIT_INTERVAL=0.2, RELIST_INTERVAL=0.01) as one:
+        one.loop()
+        until(one.ladder_is_there)
+        before = one.own()
+        until(lambda: one.guard.counts.audits > 12)
+        assert one.own() == before
+        counts = one.guard.counts
+        assert (counts.ghosts, counts.zombies, counts.altered, counts.positions, counts.gaps) == (0, 0, 0, 0, 0)
+        assert 'No quotes' not in caplog.text
+
+
+def test_a_loop_that_is_stuck_is_told_of_and_loses_the_dead_mans_switch(monkeypatch, caplog):
+    """The exchange then takes the orders that nobody looks after; when the loop is back, so are they."""
+    caplog.set_level(logging.INFO)
+    with live(monkeypatch, LOOP_STALL=0.5, DEADMAN_TIMEOUT=1) as one:
+        one.loop()
+        until(one.ladder_is_there)
+        until(one.switch)
+        one.manager.__class__ = Sleeper
+        one.manager.wake = threading.Event()
+
+        until(lambda: not one.own(), what=lambda: caplog.text)
+        one.manager.wake.set()
+
+        until(one.ladder_is_there, what=lambda: caplog.text)
+        until(one.switch)
+        told = [line for line in lines(caplog) if line.startswith('The loop')]
+        assert told == ["The loop has been silent for 0.5 s longer than it should be: the dead man's switch is no "
+                        'longer refreshed.', 'The loop is back.']
+        one.stop()
+        assert one.switch() is None and one.resting() == []
+
+
+def test_a_step_of_the_guard_that_fails_does_not_end_the_watch(monkeypatch, caplog):
+    with live(monkeypatch) as one:
+        one.loop()
+        until(one.ladder_is_there)
+        failures = []
+
+        def broken():
+            failures.append(1)
+            raise ZeroDivisionError('ours')
+        monkeypatch.setattr(one.exchange, 'resolve', broken)
+        until(lambda: len(failures) > 2)
+
+        assert caplog.text.count("The guard failed in its step 'resolve'") == 1
+        monkeypatch.undo()
+        with one.testnet.faults('silent-table', tables='instrument+quote'):
+            until(lambda: not one.resting(), what=lambda: caplog.text)
