@@ -1,6 +1,7 @@
 """The rules of BitMEX's WebSocket tables, held to every frame of a busy time and to those that others recorded."""
 import json
 import os
+import random
 import re
 import socket
 import struct
@@ -289,3 +290,58 @@ def test_whatever_compression_is_agreed_on_can_be_read(still, offer, window):
     assert [message.get('table') for message in messages] == [None, None, 'instrument']
     if window == 15:
         assert agreed.startswith('permessage-deflate') and frames[2][0] == 0xC1
+
+
+# Frames that no client should send
+
+def masked(first, payload, mask=b'\x01\x02\x03\x04'):
+    """Return a frame as clients send it."""
+    length = len(payload)
+    head = struct.pack('!BB', first, 0x80 | length) if length < 126 else (
+        struct.pack('!BBH', first, 0x80 | 126, length) if length < 65536 else
+        struct.pack('!BBQ', first, 0x80 | 127, length))
+    return head + mask + bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
+
+
+SUBSCRIBE = json.dumps({'op': 'subscribe', 'args': ['trade:XBTUSD']}).encode()
+
+
+@pytest.mark.parametrize('data', [
+    masked(0x81, SUBSCRIBE), masked(0x01, SUBSCRIBE[:20]) + masked(0x80, SUBSCRIBE[20:]),
+    masked(0x01, SUBSCRIBE[:20]) + masked(0x89, b'ping') + masked(0x80, SUBSCRIBE[20:]),
+], ids=['one frame', 'two frames', 'a ping between two frames'])
+def test_a_command_in_pieces_is_one_command(still, data):
+    """However a command is cut into frames, and its frames into packets."""
+    connection, reader, _ = shake_hands(still, 'x')
+    with connection:
+        read_frames(reader, 3)
+        for at in range(0, len(data), 7):
+            connection.sendall(data[at:at + 7])
+        answers = [payload for first, payload in read_frames(reader, 3 if b'ping' in data else 2) if first == 0x81]
+    assert json.loads(answers[0].decode())['subscribe'] == 'trade:XBTUSD'
+
+
+@pytest.mark.parametrize('data', [
+    struct.pack('!BB', 0x81, 5) + b'hello',            # not masked
+    masked(0xF1, b'hello'), masked(0x83, b'hello'),    # reserved bits, an unknown kind of frame
+    masked(0x80, b'hello'), masked(0x81, b'\xff\xfe'), masked(0x09, b'ping'), masked(0x89, b'x' * 126),
+    struct.pack('!BBQ', 0x81, 0xFF, 2 ** 40),          # a frame of a terabyte
+    masked(0x81, b'x' * (1024 * 1024 + 1)), masked(0x88, b'\x00'), masked(0x88, struct.pack('!H', 1000) + b'\xff'),
+    b'\x00' * 100, b'GET / HTTP/1.1\r\n\r\n', bytes(random.Random(1).getrandbits(8) for _ in range(200)),
+], ids=range(14))
+def test_what_is_no_frame_ends_its_own_connection_alone(still, data, caplog):
+    """The exchange hangs up on whoever does not speak the protocol, logs no traceback, and goes on for the others."""
+    with Socket(still.ws_url + '?subscribe=trade:XBTUSD') as other:
+        other.partial('trade')
+        connection, reader, _ = shake_hands(still, 'x')
+        with connection:
+            try:
+                connection.sendall(data)
+                # It ends in any case: some of these are the beginning of a frame that never comes.
+                connection.shutdown(socket.SHUT_WR)
+                reader.read()
+            except ConnectionError:
+                pass
+        still.call(lambda: still.exchange.take('XBTUSD', 'Buy', 100))
+        assert other.change('trade', 'insert')['size'] == 100
+    assert [record for record in caplog.records if record.exc_info] == []
