@@ -202,7 +202,7 @@ def test_the_sample_run_fed_with_its_rows(monkeypatch, tmp_path):
     (tmp_path / 'settings.py').write_text('SYMBOL = "XBT7D"\n')
     monkeypatch.setattr(sys, 'argv', ['marketmaker', 'XBT7D'])
     monkeypatch.setattr(ws_thread, 'Link', scripted.link)
-    monkeypatch.setattr(bitmex, 'Transport', lambda *args, **options: scripted)
+    monkeypatch.setattr(bitmex.direct, 'fastest', lambda *words: scripted)
     monkeypatch.setattr(sys, 'stdout', lines)
     logging.getLogger('root').addHandler(lines)
     try:
