@@ -202,6 +202,10 @@ def test_fat_fingers_are_refused(exchange, account):
     (order(price=49000, execInst='ParticipateDoNotInitiate', timeInForce='FillOrKill'),
      'Invalid ordType or timeInForce for execInst'),
     (order(price=49000, simpleOrderQty=1), 'Invalid simpleOrderQty'),
+    (order(price=49000, strategy='Long'), 'Unsupported strategy'),
+    (order(price=49000, pool='Secondary'), 'Unsupported pool'),
+    (order(price=49000, maxSlippagePct=1), 'Unsupported maxSlippagePct'),
+    (order(price=49000, algoOrderDetails={}), 'Unsupported algoOrderDetails'),
     (order(price=49000, clOrdID='x' * 37), 'Invalid clOrdID'),
     (order(price=49000, clOrdID=17), 'Invalid clOrdID'),
     (order(price=49000, displayQty=-100), 'Invalid displayQty'),
@@ -566,6 +570,14 @@ class TestHidden(object):
         assert (fill['lastLiquidityInd'], fill['feeType'], fill['lastPx']) == ('AddedLiquidity', 'Taker', 50000.0)
         assert not of_table(exchange.drain(), 'orderBookL2', 'insert')
         check_laws(exchange)
+
+
+def test_parameters_of_2026_that_change_nothing(exchange, account):
+    """One-way mode and the pools that there are may be named, what does not exist is ignored."""
+    row = exchange.place(account, order('Buy', 100, 49000, strategy='OneWay', pool='Primary', destination='x',
+                                        ordTypes='Market', maxSlippagePct=''))
+
+    assert (row['strategy'], row['ordStatus'], row['pool']) == ('OneWay', 'New', 'Aggregated')
 
 
 def test_own_orders_trade_with_each_other(exchange, account):

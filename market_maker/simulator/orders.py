@@ -10,7 +10,7 @@ from typing import Any, Callable, Dict, Optional, Tuple  # noqa: F401
 from market_maker.simulator.account import Position
 from market_maker.simulator.instruments import Instrument
 from market_maker.simulator.refusal import Refusal
-from market_maker.simulator.schema import ALL_POOLS
+from market_maker.simulator.schema import ALL_POOLS, PRIMARY_POOL
 
 BUY, SELL = 'Buy', 'Sell'
 SUBMITTED = 'Submitted via API.'
@@ -30,6 +30,8 @@ TRIGGERS = ('MarkPrice', 'IndexPrice', 'LastPrice')
 INSTRUCTIONS = ('ParticipateDoNotInitiate', 'MarkPrice', 'IndexPrice', 'LastPrice', 'Close', 'ReduceOnly', 'Fixed',
                 'LastWithinMark')
 PEGS = ('MarketPeg', 'PrimaryPeg', 'TrailingStopPeg')
+# parameters of 2026 that would change what an order does -> the values under which they change nothing here
+UNSUPPORTED = {'strategy': ('OneWay',), 'pool': (ALL_POOLS, PRIMARY_POOL), 'maxSlippagePct': (), 'algoOrderDetails': ()}
 CONTINGENCIES = ('OneCancelsTheOther', 'OneTriggersTheOther')
 
 NEW, PARTIALLY_FILLED, FILLED, CANCELED = 'New', 'PartiallyFilled', 'Filled', 'Canceled'
@@ -206,6 +208,9 @@ def read_order(account: Any, instrument: Instrument, fields: Dict[str, Any]) -> 
         kind = default_type(fields, price, instructions)
     elif not isinstance(kind, str) or kind not in TYPES:
         raise Refusal(400, 'Unsupported ordType')
+    for name in UNSUPPORTED:
+        if name in fields and given(fields[name]) and fields[name] not in UNSUPPORTED[name]:
+            raise Refusal(400, 'Unsupported {}'.format(name))
     if given(get('simpleOrderQty')):
         raise Refusal(400, 'Invalid simpleOrderQty')
     quantity = lots_only(instrument, quantity)
