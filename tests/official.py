@@ -7,7 +7,8 @@ from reference_fields import SIZES
 DEFINITIONS = {
     'order': 'Order', 'execution': 'Execution', 'position': 'Position', 'margin': 'Margin', 'wallet': 'Wallet',
     'transact': 'Transaction', 'instrument': 'Instrument', 'orderBookL2': 'OrderBookL2',
-    'orderBookL2_25': 'OrderBookL2', 'quote': 'Quote', 'trade': 'Trade', 'funding': 'Funding',
+    'orderBookL2_25': 'OrderBookL2', 'orderBookL2_100': 'OrderBookL2', 'quote': 'Quote', 'trade': 'Trade',
+    'funding': 'Funding',
     'settlement': 'Settlement', 'insurance': 'Insurance', 'liquidation': 'Liquidation', 'affiliate': 'Affiliate',
     'announcement': 'Announcement'}
 DEFINITIONS.update(('quoteBin' + size, 'Quote') for size in SIZES)

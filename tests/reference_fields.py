@@ -59,7 +59,8 @@ SIZES = ('1m', '5m', '1h', '1d')
 COLUMNS = OrderedDict([
     ('order', ORDER), ('execution', ORDER + ' ' + TRADE_OF_ORDER), ('position', POSITION), ('margin', MARGIN),
     ('wallet', WALLET), ('transact', TRANSACT), ('instrument', INSTRUMENT), ('orderBookL2', BOOK),
-    ('orderBookL2_25', BOOK), ('orderBook10', 'symbol bids asks timestamp pool'), ('quote', QUOTE), ('trade', TRADE),
+    ('orderBookL2_25', BOOK), ('orderBookL2_100', BOOK), ('orderBook10', 'symbol bids asks timestamp pool'),
+    ('quote', QUOTE), ('trade', TRADE),
     ('funding', 'timestamp symbol fundingInterval fundingRate fundingRateDaily'),
     ('settlement', 'timestamp symbol settlementType settledPrice optionStrikePrice optionUnderlyingPrice bankrupt '
                    'taxBase taxRate'),
@@ -71,8 +72,9 @@ KEYS = dict.fromkeys(COLUMNS, '')
 KEYS.update({
     'order': 'orderID', 'position': 'account symbol strategy', 'margin': 'account currency',
     'wallet': 'account currency', 'transact': 'transactID', 'instrument': 'symbol', 'orderBookL2': 'symbol id side',
-    'orderBookL2_25': 'symbol id side', 'orderBook10': 'symbol', 'funding': 'timestamp symbol',
-    'settlement': 'timestamp symbol', 'insurance': 'currency timestamp', 'liquidation': 'orderID'})
+    'orderBookL2_25': 'symbol id side', 'orderBookL2_100': 'symbol id side', 'orderBook10': 'symbol',
+    'funding': 'timestamp symbol', 'settlement': 'timestamp symbol', 'insurance': 'currency timestamp',
+    'liquidation': 'orderID'})
 
 # -- rows: what each kind of row carries, empty fields left out ------------------------------------
 
@@ -165,6 +167,7 @@ ROWS = OrderedDict([
     ('instrument: index', _INDEX),
     ('orderBookL2', BOOK),
     ('orderBookL2_25', BOOK),
+    ('orderBookL2_100', BOOK),
     ('orderBook10', 'symbol bids asks timestamp pool'),
     ('quote', QUOTE),
     ('quoteBin', QUOTE),

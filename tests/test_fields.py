@@ -26,8 +26,8 @@ PEOPLE = [{'key': 'alice', 'secret': 's', 'balance': {'XBt': 10 ** 10, 'USDt': 1
           {'key': 'bob', 'secret': 's', 'balance': {'XBt': 2000000, 'USDt': 10 ** 9}}]
 CONTRACTS = {'inverse': 'inverse perpetual', 'quanto': 'quanto perpetual', 'linear': 'linear perpetual',
              'index': 'index'}
-SINGLE = ('margin', 'wallet', 'orderBookL2', 'orderBookL2_25', 'orderBook10', 'quote', 'funding', 'settlement',
-          'insurance', 'liquidation', 'announcement')
+SINGLE = ('margin', 'wallet', 'orderBookL2', 'orderBookL2_25', 'orderBookL2_100', 'orderBook10', 'quote', 'funding',
+          'settlement', 'insurance', 'liquidation', 'announcement')
 PAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'docs', 'local-exchange.md')
 
 

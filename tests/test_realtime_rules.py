@@ -19,13 +19,14 @@ from market_maker.auth.signing import generate_signature  # noqa: E402
 from market_maker.server.local_exchange import running  # noqa: E402
 from market_maker.simulator import schema  # noqa: E402
 
-BOOKS = ('orderBookL2', 'orderBookL2_25', 'orderBook10')
+BOOKS = ('orderBookL2', 'orderBookL2_25', 'orderBookL2_100', 'orderBook10')
 ALWAYS = {   # columns of every update of a table, whatever changed
     'order': ('orderID', 'clOrdID', 'account', 'symbol', 'timestamp'),
     'position': ('account', 'symbol', 'strategy', 'currency', 'currentQty', 'timestamp'),
     'margin': ('account', 'currency', 'timestamp'), 'instrument': ('symbol', 'timestamp'),
     'orderBookL2': ('symbol', 'id', 'side', 'size', 'price', 'timestamp', 'transactTime'),
     'orderBookL2_25': ('symbol', 'id', 'side', 'size', 'price', 'timestamp', 'transactTime'),
+    'orderBookL2_100': ('symbol', 'id', 'side', 'size', 'price', 'timestamp', 'transactTime'),
     'orderBook10': ('symbol', 'bids', 'asks', 'timestamp')}
 FORMS = {'timestamp': r'\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$', 'timespan': r'2000-01-0\dT\d\d:\d\d:\d\d\.\d{3}Z$',
          'guid': r'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$'}
@@ -120,6 +121,48 @@ def test_every_frame_keeps_the_rules(lively):
                     rules.read(frame)
 
     assert set(rules.images) == set(schema.TABLES)
+
+
+@pytest.mark.parametrize('table, depth', [('orderBookL2_25', 25), ('orderBookL2_100', 100)])
+def test_a_short_book_grows_from_its_image(lively, table, depth):
+    """Whoever joins early, late or again holds the best levels of the whole book, each level once."""
+    def apply(rows, frame):
+        if frame['action'] == 'partial':
+            rows.clear()
+        for row in frame['data']:
+            key = row['side'], row['id']
+            if frame['action'] in ('partial', 'insert'):
+                assert key not in rows
+                rows[key] = dict(row)
+            elif frame['action'] == 'update':
+                rows[key].update(row)
+            else:
+                del rows[key]
+
+    def best():
+        exchange = lively.exchange
+        exchange._tell_short_views(exchange.now)
+        lively.server.hub.flush()
+        return {(side, size, price) for side in ('Buy', 'Sell') for price, size in
+                [(lively.exchange.instruments['XBTUSD'].price_of(ticks), size)
+                 for ticks, size in exchange.depth('XBTUSD', side, depth)]}
+
+    with Socket(lively.ws_url + '?subscribe={}:XBTUSD'.format(table)) as early:
+        early.partial(table)
+        early.send({'op': 'unsubscribe', 'args': [table + ':XBTUSD']})
+        early.send({'op': 'subscribe', 'args': [table + ':XBTUSD']})
+        held, seen = {}, 0
+        while seen < 50:
+            frame = early.recv()
+            if frame.get('table') == table:
+                seen += frame['action'] != 'partial'
+                apply(held, frame)
+        wanted = lively.call(best)
+        while {(row['side'], row['size'], row['price']) for row in held.values()} != wanted:
+            frame = early.recv()
+            if frame.get('table') == table:
+                apply(held, frame)
+    assert len([key for key in held if key[0] == 'Buy']) == depth
 
 
 # What others recorded

@@ -27,7 +27,7 @@ LONGEST_COMMAND = 1024 * 1024    # bytes of one frame from a client
 ACCOUNT_LOCKED = 'account,affiliate,execution,margin,order,position,privateNotifications,transact,wallet'
 
 # Feeds whose acks name the pool that they show, since 2026-05-19.
-POOLED = ('orderBookL2', 'orderBookL2_25', 'orderBook10', 'quote', 'trade')
+POOLED = ('orderBookL2', 'orderBookL2_25', 'orderBookL2_100', 'orderBook10', 'quote', 'trade')
 
 # Old names of the same command; the number that they sign is a nonce, which as a time lies far in the future.
 AUTHENTICATE = ('authKeyExpires', 'authExpires', 'authKey')

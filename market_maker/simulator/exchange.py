@@ -27,7 +27,7 @@ from market_maker.simulator.marks import Marker
 from market_maker.simulator.matching import Matcher
 from market_maker.simulator.orders import TEXT_LIMIT, Order, given, real
 from market_maker.simulator.refusal import Refusal
-from market_maker.simulator.tables import Tape
+from market_maker.simulator.tables import SHORT_DEPTHS, Tape
 from market_maker.simulator.timestamps import DAY, HOUR, MINUTE, Stamper, iso, next_multiple
 from market_maker.simulator.triggers import Trigger
 from market_maker.simulator.wallets import Banker
@@ -675,8 +675,8 @@ class Exchange(object):
         tapes = [tape for tape in self.tapes.values() if symbol in (None, tape.symbol)]
         if table == 'orderBookL2':
             return [row for tape in tapes for row in tape.book_rows(0)]
-        if table == 'orderBookL2_25':
-            return [row for tape in tapes for row in tape.short_rows.values()]
+        if table in SHORT_DEPTHS:
+            return [row for tape in tapes for row in tape.short_view(table, self.stamp())]
         if table == 'orderBook10':
             return [tape.ten_row for tape in tapes]
         if table == 'quote':

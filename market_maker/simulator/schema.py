@@ -105,6 +105,7 @@ TABLES = OrderedDict([
     _table('instrument', 'symbol', INSTRUMENT),
     _table('orderBookL2', 'symbol id side', BOOK),
     _table('orderBookL2_25', 'symbol id side', BOOK),
+    _table('orderBookL2_100', 'symbol id side', BOOK),
     _table('orderBook10', 'symbol', 'symbol bids asks timestamp pool'),
     _table('quote', '', QUOTE),
     _table('trade', '', TRADE)] + [
@@ -144,8 +145,9 @@ MODELS = OrderedDict([
     ('Announcement', 'announcement'), ('Chat', 'chat')])
 
 PUBLIC = ['announcement', 'connected', 'chat', 'publicNotifications', 'instrument', 'settlement', 'funding',
-          'insurance', 'liquidation', 'orderBookL2', 'orderBookL2_25', 'orderBook10', 'quote', 'trade', 'quoteBin1m',
-          'quoteBin5m', 'quoteBin1h', 'quoteBin1d', 'tradeBin1m', 'tradeBin5m', 'tradeBin1h', 'tradeBin1d']
+          'insurance', 'liquidation', 'orderBookL2', 'orderBookL2_25', 'orderBookL2_100', 'orderBook10', 'quote',
+          'trade', 'quoteBin1m', 'quoteBin5m', 'quoteBin1h', 'quoteBin1d', 'tradeBin1m', 'tradeBin5m',
+          'tradeBin1h', 'tradeBin1d']
 PRIVATE = ['privateNotifications', 'account', 'wallet', 'affiliate', 'margin', 'position', 'transact', 'order',
            'execution']
 

@@ -16,7 +16,8 @@ from market_maker.simulator.schema import ALL_POOLS, PRIMARY_POOL
 TRADES_KEPT = 20000  # rows, per contract
 QUOTES_KEPT = 10000
 IDS_OF_A_SYMBOL = 100000000
-SHORT_DEPTH, TEN = 25, 10
+SHORT_DEPTHS = {'orderBookL2_25': 25, 'orderBookL2_100': 100}   # levels a side
+TEN = 10
 IMPACT_VALUE = {'XBt': 1000000000, 'USDt': 500000000000}  # 10 XBT; 500,000 USDT: what impact prices trade, minor units
 
 
@@ -46,8 +47,8 @@ class Tape(object):
         self._ids = instrument.row['instrumentID'] * IDS_OF_A_SYMBOL
         self.book_moved = False                   # since the short views were told
         self.impact_moved = True
-        # orderBookL2_25 as told
-        self.short_rows = {}  # type: Dict[Tuple[str, int], Dict[str, Any]]
+        # short book view -> its rows as told; the deeper one is kept from the first time that somebody looks at it
+        self.short_rows = {'orderBookL2_25': {}}  # type: Dict[str, Dict[Tuple[str, int], Dict[str, Any]]]
         self.ten_row = {'symbol': self.symbol, 'bids': [], 'asks': [], 'timestamp': stamp,
                         'pool': ALL_POOLS}  # type: Dict[str, Any]
         self._begin(stamp)
@@ -277,18 +278,30 @@ class Tape(object):
         self.set('turnover', 0)
 
     def tell_short_views(self, stamp: str, skipped: Any) -> None:
-        """Tell what changed in the best 25 and best 10 levels since the last time."""
+        """Tell what changed in the short book views since the last time."""
         if not self.book_moved:
             return
         self.book_moved = False
-        bids, asks = self.book.bids.top(SHORT_DEPTH), self.book.asks.top(SHORT_DEPTH)
-        if 'orderBookL2_25' not in skipped:
-            self._tell_25(bids, asks, stamp)
+        for table in self.short_rows:
+            if table not in skipped:
+                for action, changes in self._step(table, stamp):
+                    if changes:
+                        self.journal.tell(table, action, changes, None, self.symbol)
         if 'orderBook10' not in skipped:
-            self._tell_10(bids[:TEN], asks[:TEN], stamp)
+            self._tell_10(self.book.bids.top(TEN), self.book.asks.top(TEN), stamp)
 
-    def _tell_25(self, bids: Any, asks: Any, stamp: str) -> None:
-        told = self.short_rows
+    def short_view(self, table: str, stamp: str) -> List[Dict[str, Any]]:
+        """Return the rows of a short book view as told so far."""
+        if table not in self.short_rows:
+            self.short_rows[table] = {}
+            self._step(table, stamp)
+        return list(self.short_rows[table].values())
+
+    def _step(self, table: str, stamp: str) -> List[Tuple[str, List[Dict[str, Any]]]]:
+        """Bring the rows of a short book view up to date; return what changed in them, action by action."""
+        depth = SHORT_DEPTHS[table]
+        bids, asks = self.book.bids.top(depth), self.book.asks.top(depth)
+        told = self.short_rows[table]
         rows = {}      # type: Dict[Tuple[str, int], Dict[str, Any]]
         updated = []   # type: List[Dict[str, Any]]
         inserted = []  # type: List[Dict[str, Any]]
@@ -306,10 +319,8 @@ class Tape(object):
         deleted = [{'symbol': self.symbol, 'id': row['id'], 'side': row['side'], 'price': row['price'],
                     'timestamp': stamp,
                     'transactTime': stamp} for row in told.values()]
-        self.short_rows = rows
-        for action, changes in (('delete', deleted), ('update', updated), ('insert', inserted)):
-            if changes:
-                self.journal.tell('orderBookL2_25', action, changes, None, self.symbol)
+        self.short_rows[table] = rows
+        return [('delete', deleted), ('update', updated), ('insert', inserted)]
 
     def _tell_10(self, bids: Any, asks: Any, stamp: str) -> None:
         row = {'symbol': self.symbol, 'bids': [[level.price, level.quantity] for level in bids],

@@ -7,8 +7,9 @@ from bitmex_websocket import BitMEXWebsocket
 from local_client import Client
 
 # Everything that its documentation and BitMEX's help name, public and private.
-PUBLIC = ['instrument', 'orderBookL2', 'orderBookL2_25', 'orderBook10', 'quote', 'trade', 'quoteBin1m', 'quoteBin5m',
-          'quoteBin1h', 'quoteBin1d', 'tradeBin1m', 'tradeBin5m', 'tradeBin1h', 'tradeBin1d', 'funding', 'insurance',
+PUBLIC = ['instrument', 'orderBookL2', 'orderBookL2_25', 'orderBookL2_100', 'orderBook10', 'quote', 'trade',
+          'quoteBin1m', 'quoteBin5m', 'quoteBin1h', 'quoteBin1d', 'tradeBin1m', 'tradeBin5m',
+          'tradeBin1h', 'tradeBin1d', 'funding', 'insurance',
           'liquidation', 'settlement', 'announcement', 'chat', 'connected', 'publicNotifications']
 PRIVATE = ['account', 'affiliate', 'execution', 'order', 'margin', 'position', 'privateNotifications', 'transact',
            'wallet']
