@@ -41,6 +41,7 @@ class DeadMansSwitch(object):
         self._due = 0.0            # when to act next (monotonic seconds)
         self._fires_until = None   # type: Optional[float]   # until then it is left to fire
         self._failed = False       # the last request did not get through
+        self._had_allies = False   # another bot has armed it, perhaps, and left it to us
 
     def rely(self) -> None:
         """Let the other bots know that this one relies on it, before it places an order."""
@@ -88,9 +89,10 @@ class DeadMansSwitch(object):
     def stand_down(self, is_clean: bool) -> None:
         """End: disarm it unless others rely on it, or orders of ours are left that it shall take (``is_clean`` false).
         """
-        armed, self.is_armed = self.is_armed, False
-        if not armed:
+        armed, self.is_armed = self.is_armed or self._had_allies, False
+        if not armed or self.seconds <= 0:
             return
+        self._had_allies = False
         if not is_clean:
             self._report(logging.WARNING, "The dead man's switch stays armed: it cancels what is left within %g s.",
                          self.seconds)
@@ -138,7 +140,9 @@ class DeadMansSwitch(object):
                 return True
             self._fires_until = None
             self._lock.bury()
-        dead = [other for other in self._lock.neighbours() if other.switch and not other.alive]
+        allies = [other for other in self._lock.neighbours() if other.switch]
+        self._had_allies = self._had_allies or bool(allies)
+        dead = [other for other in allies if not other.alive]
         if not dead or not self.is_armed:
             return False
         # Each of the others has noticed by then, and nobody has refreshed it for its whole time.
