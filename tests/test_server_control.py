@@ -280,9 +280,9 @@ def test_an_index_moves_and_a_contract_settles_at_it(control, client):
 def test_time_jumps_and_funding_is_paid(control, client):
     """What the holders pay is what the holders get, the remainder goes to the insurance fund, and no unit is lost."""
     client.place(symbol='XBTUSD', orderQty=12300, ordType='Market')
-    control.ask('PUT', 'instruments/XBTUSD', {'fundingInterval': 60, 'fundingRate': 0.0001})
+    control.ask('PUT', 'instruments/XBTUSD', {'fundingInterval': 3600, 'fundingRate': 0.0001})
     before = client.get('/user/wallet')['amount']
-    control.ask('PUT', 'clock', {'advance': 61})
+    control.ask('PUT', 'clock', {'advance': 3600})
 
     rows = [row for row in client.get('/execution') if row['execType'] == 'Funding']
     assert len(rows) == 1 and rows[0]['execComm'] > 0

@@ -58,6 +58,9 @@ def add_arguments(parser: Any) -> None:
     add('--account', metavar='KEY:SECRET|@FILE', action='append', default=[],
         help='an account, or a JSON file with one or a list of them (key, secret, balance, positions, permissions); '
              'without this option anybody on this machine may open accounts')
+    add('--state', metavar='FILE',
+        help='keep accounts, positions and orders in FILE (SQLite), and go on with those that are in it (default: all '
+             'is forgotten at the end)')
     add('--fees', metavar='MAKER,TAKER',
         help='fees of all contracts as fractions, for example --fees=-0.0001,0.0005 (with =, because of the minus)')
     add('--no-rate-limits', action='store_true', help='never answer 429')
@@ -130,6 +133,8 @@ def greeting(server: Any, args: Any) -> List[str]:
     if args.faults:
         lines.append('Faults: {}. Each strike is on purpose.'.format(', '.join(
             word for group in args.faults for word in group)))
+    if args.state:
+        lines.append('Accounts are kept in {}.'.format(args.state))
     if args.host not in ('127.0.0.1', '::1', 'localhost'):
         lines.append('Whoever can reach {} can trade here.'.format(args.host))
     return lines + ['Try, in another terminal:',
@@ -170,7 +175,7 @@ def _options(args):
             'ask': args.ask, 'data': data, 'queue': args.queue, 'speed': args.speed, 'fees': _fees(args.fees),
             'people': people, 'closed_accounts': bool(people), 'rate_limits': not args.no_rate_limits,
             'host': args.host, 'port': args.port, 'faults': [word for group in args.faults for word in group],
-            'control': args.control}
+            'control': args.control, 'state': args.state}
 
 
 def _fees(text):

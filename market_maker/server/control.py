@@ -183,6 +183,7 @@ class Control(object):
         wanted = checked('an account', ACCOUNT, body, 'field')
         if wanted['restricted'] is not None:
             account.restricted = wanted['restricted']
+            self._server.exchange.journal.accounts[account.id] = account
         return account_row(account)
 
     def _add_key(self, name: str, body: Dict[str, Any]) -> Any:
@@ -199,7 +200,7 @@ class Control(object):
         return account, next(key for key in account.keys if key.key == name)
 
     def _change_key(self, name: str, body: Dict[str, Any]) -> Any:
-        _, key = self._key_named(name)
+        account, key = self._key_named(name)
         wanted = checked('a key', KEY, body, 'field')
         permissions = accounts.permissions_of(name, wanted['permissions'])
         networks = accounts.networks_of(name, wanted['cidr'])
@@ -209,6 +210,7 @@ class Control(object):
             key.cidr = networks
         if wanted['enabled'] is not None:
             key.enabled = wanted['enabled']
+        self._server.exchange.journal.accounts[account.id] = account
         return key_row(key)
 
     def _remove_key(self, name: str, body: Dict[str, Any]) -> Any:

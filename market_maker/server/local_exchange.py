@@ -29,6 +29,7 @@ from market_maker.server.control import Control, new_token
 from market_maker.server.faults import Fault, Faults
 from market_maker.server.limits import Limits
 from market_maker.server.realtime import Hub, Realtime
+from market_maker.server.store import Store
 from market_maker.simulator import feed, instruments, market
 from market_maker.simulator.api import Api
 from market_maker.simulator.exchange import Exchange, Refusal
@@ -78,7 +79,7 @@ class LocalExchange(object):
 
     def __init__(self, exchange: Any, street: Any, pace: Pace, host: str = '127.0.0.1', port: int = 0,
                  limits: Optional[Limits] = None, kind: str = '', closed_accounts: bool = False,
-                 seed: Optional[int] = None) -> None:
+                 seed: Optional[int] = None, store: Optional[Store] = None) -> None:
         self.host = host
         self.port = port
         self.kind = kind
@@ -87,6 +88,7 @@ class LocalExchange(object):
         self.limits = limits or Limits()
         self.closed_accounts = closed_accounts
         self.market_held_by = set()   # type: Set[Any]  # who keeps the market from trading
+        self.store = store        # the file that keeps the accounts, where one was asked for
         self.control = None       # type: Optional[Control]  # answers those who may do more than trade
         self.renew = None         # type: Optional[Callable[[], Tuple[Any, Any, Pace]]]  # makes another exchange like it
         self.guests = {}          # type: Dict[str, float]  # token of a process that shook hands -> wall time of the last
@@ -104,11 +106,12 @@ class LocalExchange(object):
         self.exchange = exchange
         self.market = street
         self._market_late = 0.0   # seconds that the market was held, by which its own time is late
-        self.instance = str(uuid.uuid4())
+        self.instance = self.store.instance if self.store is not None else str(uuid.uuid4())
         self.api = Api(exchange)
         self.hub = Hub(exchange, self.api, self.limits, self.pace.wall, self.advance)
         self.rest = rest.Rest(self.api, self.limits, self.pace.wall, self.advance, self.hub.flush)
         self.realtime = Realtime(self.hub, self.limits, self.pace.wall, self.advance)
+        self.hub.store = self.store
         self.record(self.recorder)
 
     def record(self, recorder: Any) -> None:
@@ -160,7 +163,9 @@ class LocalExchange(object):
         except ValueError as error:
             raise SettingsError(str(error))
         self.exchange.refresh_prices()   # the first client shall find the touch of the books in the instruments too
-        self.exchange.drain()
+        changes = self.exchange.drain()
+        if self.store is not None:
+            self.store.keep(changes)
 
     async def wait(self) -> None:
         """Return when ``stop`` was called; raise what broke the market, when something did."""
@@ -185,6 +190,8 @@ class LocalExchange(object):
             session.close()
         if self._server is not None:
             await self._server.shutdown(0.5)
+        if self.store is not None:
+            self.store.close()
 
     # Time
 
@@ -300,6 +307,8 @@ class LocalExchange(object):
                 reopened[account.id] = exchange.account_of(key.key) or exchange.open_account()
             if exchange.account_of(key.key) is None:
                 exchange.add_key(reopened[account.id], key.key, key.secret, key.permissions, key.cidr)
+        if self.store is not None:
+            self.store.begin_anew(exchange, str(uuid.uuid4()))
         self._house(exchange, street)
         self._open()
         self.faults.move()
@@ -417,44 +426,74 @@ def assemble(kind: str = 'simulated', symbols: Sequence[str] = (), seed: Optiona
              bid: Optional[float] = None, ask: Optional[float] = None, data: Sequence[str] = (), queue: str = 'back',
              speed: float = 1.0, fees: Optional[Tuple[float, float]] = None, people: Iterable[Dict[str, Any]] = (),
              closed_accounts: bool = False, rate_limits: bool = True, host: str = '127.0.0.1', port: int = 0,
-             clock: Clock = REAL, faults: Sequence[str] = (), control: bool = False) -> LocalExchange:
+             clock: Clock = REAL, faults: Sequence[str] = (), control: bool = False,
+             state: Optional[str] = None) -> LocalExchange:
     """Return an exchange that is ready to start: ``kind`` of market, its options, and the accounts in ``people``.
 
     ``symbols`` defaults to all there are, in a replay to those that the recording names.  ``seed`` None takes one from
     the system.  ``fees`` is (maker, taker) as fractions, None those of the instruments.  ``faults`` are words of
-    ``--faults``; with ``control`` it has a control interface, whose token is ``.control.token``.  Raise SettingsError
-    for anything that cannot be used.
+    ``--faults``; with ``control`` it has a control interface, whose token is ``.control.token``; ``state`` is the
+    path of a file that keeps the accounts.  Raise SettingsError for anything that cannot be used.
     """
     if not 0 < speed < 1e6:
         raise SettingsError('a speed of {} makes no sense: take 1 for real time, 10 for ten times that'.format(speed))
     chosen = _known_symbols(symbols, data if kind == 'replay' else ())
+    if state is not None and kind == 'replay':
+        raise SettingsError('accounts cannot be kept over a replay, whose time begins anew with each run: leave out '
+                            'the file {}'.format(state))
     if seed is None:
         seed = random.SystemRandom().getrandbits(32)
     options = {'bid': bid, 'ask': ask}  # type: Dict[str, Any]
     if kind == 'replay':
         options.update(data=[(path, _opener(path)) for path in data], queue=queue)
     people = list(people)
+    store = Store(state, str(uuid.uuid4())) if state is not None else None
+    # What goes on in a file must not give out the ids of its beginning again.
+    drawn = '{} {}'.format(seed, store.runs) if store is not None and store.runs else str(seed)
 
-    def build() -> Tuple[Any, Any, Pace]:
+    def build(kept: Optional[Store] = None) -> Tuple[Any, Any, Pace]:
         try:
-            street = market.make(kind, chosen, **dict(options, seed=random.Random('market {}'.format(seed))))
+            street = market.make(kind, chosen, **dict(options, seed=random.Random('market ' + drawn)))
             start = street.begins if isinstance(street, market.Replay) else None
             pace = Pace(clock, start, speed)
             listed = instruments.catalogue(start, chosen)
-            exchange = Exchange(listed, pace.start, random.Random('exchange {}'.format(seed)), fees=fees)
+            if kept is not None:
+                kept.park(listed)
+            exchange = Exchange(listed, pace.start, random.Random('exchange ' + drawn), fees=fees)
+            if kept is not None:
+                kept.restore(exchange)
             for description in people:
-                accounts.open_account(exchange, description)
+                _open_or_find(exchange, description, kept)
         except (ValueError, OSError, EOFError) as error:
             raise SettingsError(_reason(error))
         return exchange, street, pace
-    exchange, street, pace = build()
-    server = LocalExchange(exchange, street, pace, host, port, Limits(rate_limits), kind, closed_accounts, seed)
+    try:
+        exchange, street, pace = build(None if store is None or store.is_new else store)
+    except SettingsError:
+        if store is not None:
+            store.close()
+        raise
+    if store is not None:
+        store.attach(exchange)
+    server = LocalExchange(exchange, street, pace, host, port, Limits(rate_limits), kind, closed_accounts, seed, store)
     server.renew = build
     if control:
         server.control = Control(server, new_token())
     for word in faults:
         server.faults.switch(word)
     return server
+
+
+def _open_or_find(exchange: Any, description: Dict[str, Any], kept: Optional[Store]) -> None:
+    """Open an account, unless the file has it already, with the same secret."""
+    accounts.check(description, exchange.instruments)
+    account = exchange.account_of(description['key'])
+    if account is None:
+        accounts.open_account(exchange, description)
+    elif kept is None or not any((key.key, key.secret) == (description['key'], description['secret'])
+                                 for key in account.keys):
+        raise SettingsError('account {}: the key is already in use{}'.format(
+            description['key'], '' if kept is None else ', with another secret, in ' + kept.path))
 
 
 def _reason(error: Exception) -> str:

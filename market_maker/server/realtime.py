@@ -134,6 +134,7 @@ class Hub(object):
         self.dirty = []       # type: List[Session]  # with queued bytes
         self._followers = {}  # type: Dict[Topic, Dict[Session, None]]
         self._followed = {}   # type: Dict[Tuple[str, Optional[int]], int]  # table and account -> topics of it
+        self.store = None     # type: Any  # keeps every change before anybody is told of it
         self.faults = None    # type: Any  # what stands between a change and those who follow it
         self.recorder = None  # type: Any  # see LocalExchange.record
         self._exchange = exchange
@@ -176,6 +177,8 @@ class Hub(object):
     def flush(self) -> None:
         """Send every change since the last call to those who follow it, and everything else that is queued."""
         changes = self._exchange.drain()
+        if self.store is not None:
+            self.store.keep(changes)
         if changes:
             if self.recorder is not None:
                 self.recorder.changed(changes)

@@ -118,6 +118,7 @@ class Book(object):
         self.instrument = instrument
         self.bids = Side(BUY)
         self.asks = Side(SELL)
+        self.tickets = 0  # given out to orders that joined a line
         self.dirty = []  # type: List[Level]  # levels whose published row is out of date
 
     def side(self, name: str) -> Side:
@@ -148,9 +149,9 @@ class Book(object):
             self.dirty.append(level)
         return level
 
-    @staticmethod
-    def join(level: Level, order: Any) -> None:
+    def join(self, level: Level, order: Any) -> None:
         """Append an order to the line of a level, without counting its size."""
+        self.tickets = order.ticket = self.tickets + 1
         last = order.prev = level.tail
         order.next = None
         order.level = level

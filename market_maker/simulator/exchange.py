@@ -143,6 +143,14 @@ class Exchange(object):
         self._executions += 1
         return '00000000-006d-1000-0000-%012x' % self._executions
 
+    def numbers(self) -> List[int]:
+        """Return how many ids of executions, and of transactions, were given out."""
+        return [self._executions, self.banker.count]
+
+    def go_on_from(self, numbers: List[int]) -> None:
+        """Give out ids after those that an exchange before this one gave out."""
+        self._executions, self.banker.count = numbers
+
     # -- the clock ---------------------------------------------------------------------------------
 
     def advance(self, now: float) -> None:
@@ -259,6 +267,7 @@ class Exchange(object):
         if key is not None:
             self.add_key(account, key, secret or '', permissions, cidr)
         self.accounts[account.id] = account
+        self.journal.accounts[account.id] = account
         given_balances = dict(DEFAULT_BALANCES if balances is None else balances)
         # clients take the first row of the margin table for the one in bitcoin
         self.journal.mark_purse(account.purse(FIRST_CURRENCY))
@@ -275,11 +284,13 @@ class Exchange(object):
         if key in self._by_key:
             raise ValueError('API key {}... belongs to an account already'.format(key[:4]))
         account.keys.append(Key(key, secret, permissions, cidr, self.stamp()))
+        self.journal.accounts[account.id] = account
         self._by_key[key] = account
 
     def remove_key(self, account: Account, key: Key) -> None:
         """Forget an API key of an account."""
         account.keys.remove(key)
+        self.journal.accounts[account.id] = account
         del self._by_key[key.key]
 
     def account_of(self, key: str) -> Optional[Account]:
@@ -384,14 +395,20 @@ class Exchange(object):
         timeout = real(timeout_ms, 'timeout is invalid')
         if not 0 <= timeout <= LONGEST_SWITCH:
             raise Refusal(400, 'timeout is invalid')
+        self.journal.accounts[account.id] = account
         if not timeout:
             account.cancel_at = None
             return {'now': self.stamp(), 'cancelTime': 0}
-        when = account.cancel_at = self.now + timeout / 1000.0
+        when = self.now + timeout / 1000.0
+        self.arm_switch(account, when)
+        return {'now': self.stamp(), 'cancelTime': self._stamper.text(when)}
+
+    def arm_switch(self, account: Account, when: float) -> None:
+        """Cancel all orders of an account at ``when`` (Unix seconds), unless it is put off until then."""
+        account.cancel_at = when
         # One look at the clock at a time is enough, however often the switch is armed again.
         if account.switch_at is None or when < account.switch_at:
             self._watch_switch(account, when)
-        return {'now': self.stamp(), 'cancelTime': self._stamper.text(when)}
 
     def close_position(self, account: Account, fields: Dict[str, Any]) -> Dict[str, Any]:
         """Close the whole position (POST /order/closePosition), at the market or at ``price``; return the order's
@@ -436,6 +453,7 @@ class Exchange(object):
                 self._watch_switch(account, account.cancel_at)
         else:
             account.cancel_at = None
+            self.journal.accounts[account.id] = account
             self.desk.cancel_all(account, lambda row: True, 'Canceled: Cancel All After\nCanceled via API.')
 
     def after(self, tape: Tape) -> None:

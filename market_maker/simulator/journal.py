@@ -32,6 +32,7 @@ class Journal(object):
         self.outbox = []      # type: List[Change]
         self.positions = []   # type: List[Position]  # whose row is out of date
         self.purses = []      # type: List[Purse]
+        self.accounts = {}    # type: Dict[int, Any]  # whose keys or settings changed, for whoever keeps them
 
     def tell(self, table: str, action: str, rows: List[Dict[str, Any]], account_id: Optional[int] = None,
              symbol: Optional[str] = None) -> None:

@@ -32,10 +32,14 @@ def money(exchange: Any) -> Dict[str, int]:
             more = purse.wallet - purse.deposited + purse.withdrawn
             sums[purse.currency] = sums.get(purse.currency, 0) + more
         for position in account.positions.values():
-            instrument = position.instrument
-            value = position.quantity // instrument.lot * instrument.mark_lot_value * instrument.buy_sign
-            sums[instrument.currency] += value - position.cost
+            sums[position.instrument.currency] += value_of(position) - position.cost
     return sums
+
+
+def value_of(position: Any) -> int:
+    """Return the signed value of a position at the mark, minor units."""
+    instrument = position.instrument
+    return position.quantity // instrument.lot * instrument.mark_lot_value * instrument.buy_sign  # type: ignore
 
 
 def crossed(exchange: Any) -> List[str]:

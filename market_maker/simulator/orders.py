@@ -48,7 +48,7 @@ class Order(object):
         'kind', 'time_in_force', 'post_only', 'reduce_only', 'close', 'is_final', 'finished_at', 'stop_ticks',
         'trigger', 'is_armed',
         'is_told', 'peg', 'peg_offset', 'link', 'contingency', 'is_held', 'is_liquidation', 'within_mark', 'is_whole',
-        'waits_for_rise', 'level', 'prev', 'next')
+        'waits_for_rise', 'ticket', 'level', 'prev', 'next')
 
     def __init__(self, account: Any, position: Any, instrument: Instrument, side: str, price_ticks: Optional[int],
                  quantity: int) -> None:
@@ -94,6 +94,7 @@ class Order(object):
         self.is_held = False             # waits until the order that it is linked to has filled
         self.is_liquidation = False
         self.within_mark = False
+        self.ticket = 0                  # its place among all that joined the book
         self.level = self.prev = self.next = None  # type: Any  # its place in the book
 
     def __repr__(self) -> str:

@@ -3,7 +3,7 @@ confirms them.
 
 Rows as in BitMEX' walletHistory since 2024: one per fill with its order, amounts net of fees.  Pure.
 """
-from typing import Any, Dict  # noqa: F401
+from typing import Any, Dict, List, Optional  # noqa: F401
 
 from market_maker.simulator.refusal import Refusal
 
@@ -13,22 +13,26 @@ class Banker(object):
 
     def __init__(self, house: Any):
         self.house = house
-        self._count = 0
+        self.kept = None    # type: Optional[List[Dict[str, Any]]]  # takes every new row, where somebody keeps them
+        self.count = 0      # transactIDs given out
 
     def new_id(self) -> str:
         """Return a transactID: a counter, in the form of BitMEX'."""
-        self._count += 1
-        return '00000000-0077-1000-0000-%012x' % self._count
+        self.count += 1
+        return '00000000-0077-1000-0000-%012x' % self.count
 
     def note_result(self, position: Any, result: int, fee: int, order_id: str, stamp: str) -> None:
         """Append the RealisedPNL row of a fill; its money is in the wallet already."""
         purse = position.purse
-        purse.account.transactions.append({
+        row = {
             'transactID': self.new_id(), 'account': purse.account.id, 'currency': purse.currency,
             'transactType': 'RealisedPNL',
             'amount': result - fee, 'fee': fee, 'transactStatus': 'Completed', 'address': position.instrument.symbol,
             'orderID': order_id,
-            'transactTime': stamp, 'timestamp': stamp, 'walletBalance': purse.wallet})
+            'transactTime': stamp, 'timestamp': stamp, 'walletBalance': purse.wallet}
+        purse.account.transactions.append(row)
+        if self.kept is not None:
+            self.kept.append(row)
 
     def note(self, purse: Any, kind: str, amount: int, fee: int = 0, address: str = '', tell: bool = False,
              **more: Any) -> Dict[str, Any]:
@@ -40,6 +44,8 @@ class Banker(object):
                'walletBalance': purse.wallet}  # type: Dict[str, Any]
         row.update(more)
         purse.account.transactions.append(row)
+        if self.kept is not None:
+            self.kept.append(row)
         if tell:
             self.house.journal.tell('transact', 'insert', [dict(row)], purse.account.id)
         return row

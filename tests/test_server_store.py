@@ -1,0 +1,407 @@
+"""The file that accounts survive in: what comes back, what a killed process loses, whom the file is refused to."""
+import json
+import os
+import random
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+
+import pytest
+
+pytest.importorskip('aiohttp', reason='the local exchange needs the testnet extra')
+
+import requests  # noqa: E402
+from engine_world import check_laws, money  # noqa: E402
+from local_client import Client, Socket, auth_headers  # noqa: E402
+
+from market_maker.server.local_exchange import running  # noqa: E402
+from market_maker.simulator import laws  # noqa: E402
+from market_maker.utils.errors import SettingsError  # noqa: E402
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+PEOPLE = [{'key': 'alice', 'secret': 'hers', 'keys': [{'key': 'reader', 'secret': 'r', 'permissions': []}]},
+          {'key': 'bob', 'secret': 'his', 'balance': {'XBt': 300000000}}]
+LIMIT = {'symbol': 'XBTUSD', 'side': 'Buy', 'orderQty': 100, 'price': 59000}
+TABLES = ('/order', '/position', '/execution', '/user/walletHistory?currency=all', '/user/wallet?currency=all',
+          '/user/margin?currency=all', '/apiKey')
+
+
+@pytest.fixture
+def path(tmp_path):
+    return str(tmp_path / 'accounts.sqlite')
+
+
+def start(path, **options):
+    options.setdefault('accounts', PEOPLE)
+    return running(bid=60000, ask=60000.1, symbols=('XBTUSD', 'ETHUSD'), state=path, **options)
+
+
+def seen(testnet, who=(('alice', 'hers'), ('bob', 'his'))):
+    """Return what the accounts see over REST, but for values at the mark and the times at which they were told."""
+    moving = ('timestamp', 'homeNotional', 'foreignNotional', 'deleveragePercentile')
+    return {key: {table: [{name: value for name, value in row.items() if table == '/order' or name not in moving}
+                          for row in Client(testnet, key, secret).get(table)
+                          if row.get('transactType') != 'UnrealisedPNL'] for table in TABLES}
+            for key, secret in who}
+
+
+def trade(testnet):
+    """Let both accounts do a bit of everything."""
+    alice, bob = Client(testnet, 'alice', 'hers'), Client(testnet, 'bob', 'his')
+    alice.place(symbol='XBTUSD', orderQty=5000, ordType='Market', clOrdID='opens')
+    bob.place(symbol='XBTUSD', orderQty=-3000, ordType='Market')
+    bob.place(symbol='ETHUSD', orderQty=20, ordType='Market')
+    alice._good(alice.send('POST', '/position/leverage', {'symbol': 'XBTUSD', 'leverage': 10}))
+    first = alice.place(clOrdID='first', **LIMIT)
+    bob.place(clOrdID='behind', **LIMIT)
+    alice._good(alice.send('PUT', '/order', {'orderID': first['orderID'], 'orderQty': 300}))
+    alice.place(clOrdID='iceberg', symbol='XBTUSD', orderQty=1000, price=58000, displayQty=100)
+    alice.place(clOrdID='stop', symbol='XBTUSD', side='Sell', orderQty=500, stopPx=55000, execInst='LastPrice')
+    alice.place(clOrdID='reducing', symbol='XBTUSD', side='Sell', orderQty=500, price=61000, execInst='ReduceOnly')
+    for name, price in (('one', 58500), ('other', 58400)):
+        alice.place(clOrdID=name, symbol='XBTUSD', orderQty=100, price=price, clOrdLinkID='pair',
+                    contingencyType='OneCancelsTheOther')
+    gone = bob.place(clOrdID='gone', **LIMIT)
+    bob._good(bob.send('DELETE', '/order', {'orderID': gone['orderID']}))
+    bob._good(bob.send('POST', '/user/requestWithdrawal', {
+        'currency': 'XBt', 'network': 'btc', 'amount': 1000000, 'address': 'tb1q'}))
+
+
+def test_everything_that_an_account_has_survives_a_restart(path):
+    with start(path) as testnet:
+        trade(testnet)
+        before, instance = seen(testnet), testnet.server.instance
+
+    with start(path) as testnet:
+        after = seen(testnet)
+        testnet.call(lambda: check_laws(testnet.exchange))
+        kept = testnet.call(lambda: laws.money(testnet.exchange))
+
+        assert after == before
+        assert (testnet.server.instance, kept) == (instance, {'XBt': 0, 'USDt': 0})
+        assert Client(testnet, 'reader', 'r').send('POST', '/order', LIMIT).status_code == 403
+
+
+def test_orders_live_on_in_their_place(path):
+    """Time priority, linked orders, stops, icebergs, reduce-only and amends go on as if nothing had been."""
+    with start(path) as testnet:
+        trade(testnet)
+    with start(path) as testnet:
+        alice, bob = Client(testnet, 'alice', 'hers'), Client(testnet, 'bob', 'his')
+        testnet.call(lambda: testnet.server.hold_market('the test', True))
+        testnet.call(lambda: testnet.exchange.take('XBTUSD', 'Sell', 100000000, 590000))
+        orders = {order['clOrdID']: order for client in (alice, bob) for order in client.get('/order')}
+        # bob's came first once alice had made hers larger
+        assert [orders[name]['leavesQty'] for name in ('behind', 'first')] == [0, 0]
+        fills = [row['clOrdID'] for row in sorted(alice.get('/execution') + bob.get('/execution'),
+                                                  key=lambda row: row['execID'])
+                 if row['execType'] == 'Trade' and row.get('price') == 59000]
+        assert fills == ['behind', 'first']
+        testnet.call(lambda: testnet.exchange.take('XBTUSD', 'Sell', 100, 585000))
+        testnet.call(lambda: testnet.exchange.take('XBTUSD', 'Sell', 100, 580000))
+        orders = {order['clOrdID']: order for order in alice.get('/order')}
+        assert (orders['one']['ordStatus'], orders['other']['ordStatus']) == ('Filled', 'Canceled')
+        assert (orders['iceberg']['leavesQty'], orders['iceberg']['displayQty']) == (900, 100)
+        again = alice.place(clOrdID='new', **LIMIT)
+        assert again['orderID'] not in [order['orderID'] for name, order in orders.items()]
+        alice._good(alice.send('PUT', '/order', {'origClOrdID': 'stop', 'stopPx': 57900}))
+        testnet.call(lambda: check_laws(testnet.exchange))
+        assert len({row['execID'] for row in alice.get('/execution')}) == len(alice.get('/execution'))
+
+
+def test_the_market_goes_on_where_it_was(path):
+    with running('simulated', symbols=('XBTUSD',), state=path, seed=3) as testnet:
+        testnet.call(lambda: testnet.exchange.set_index('.BXBT', 50000, at_once=True))
+        testnet.call(lambda: testnet.exchange.set_mark('XBTUSD', 50000))
+    with running('simulated', symbols=('XBTUSD',), state=path, seed=3) as testnet:
+        row = Client(testnet).get('/instrument?symbol=XBTUSD')[0]
+
+    assert abs(row['markPrice'] / 50000 - 1) < 0.01 and abs(row['bidPrice'] / 50000 - 1) < 0.01
+
+
+def test_accounts_that_are_opened_meanwhile_are_kept(path):
+    key = {'key': 'late', 'secret': 'l'}
+    with running(bid=60000, ask=60000.1, state=path, control=True) as testnet:
+        requests.post(testnet.server.base + '/local-exchange/accounts', json=key, timeout=10)
+        requests.put(testnet.server.base + '/local-exchange/control/keys/late', data='{"permissions": []}', timeout=10,
+                     headers={'Authorization': 'Bearer ' + testnet.server.control.token})
+    with running(bid=60000, ask=60000.1, state=path) as testnet:
+        client = Client(testnet, 'late', 'l')
+
+        assert client.get('/user/wallet')['amount'] == 1000000000
+        assert client.send('POST', '/order', LIMIT).status_code == 403
+
+
+def test_the_dead_mans_switch_stays_armed(path):
+    with start(path) as testnet:
+        client = Client(testnet)
+        client.place(**LIMIT)
+        client._good(client.send('POST', '/order/cancelAllAfter', {'timeout': 60000}))
+    with start(path) as testnet:
+        testnet.call(lambda: testnet.exchange.advance(testnet.exchange.now + 61))
+
+        assert Client(testnet).get('/order')[-1]['ordStatus'] == 'Canceled'
+
+
+def test_a_fresh_exchange_forgets_the_file_too(path):
+    with start(path) as testnet:
+        trade(testnet)
+        instance = testnet.server.instance
+        testnet.faults.on('restart', down=0.0, books='fresh')
+        while testnet.call(lambda: testnet.server._restart is not None):
+            pass
+        renewed = testnet.server.instance
+    with start(path) as testnet:
+        client = Client(testnet)
+
+        assert (client.get('/order'), client.get('/position')) == ([], [])
+        assert testnet.server.instance == renewed != instance
+
+
+def test_the_file_is_for_its_owner_alone(path):
+    with open(path, 'w'):
+        pass
+    os.chmod(path, 0o644)
+    with start(path):
+        modes = {name: stat.S_IMODE(os.stat(os.path.join(os.path.dirname(path), name)).st_mode)
+                 for name in os.listdir(os.path.dirname(path))}
+
+    assert set(modes.values()) == {0o600}, modes
+
+
+def refused(path, **options):
+    with pytest.raises(SettingsError) as caught:
+        with start(path, **options):
+            pass
+    message = str(caught.value)
+    assert message.startswith(path) or path in message
+    assert '\n' not in message
+    return message
+
+
+def test_a_second_process_is_refused(path):
+    with start(path) as testnet:
+        assert 'is in use by another local exchange' in refused(path)
+        Client(testnet).place(**LIMIT)
+    with start(path) as testnet:
+        assert len(Client(testnet).get('/order')) == 1
+
+
+def test_a_file_that_is_something_else_is_refused(path, tmp_path):
+    with open(path, 'wb') as file:
+        file.write(b'timestamp,symbol,price\n' * 100)
+    assert 'is damaged or no file of the local exchange' in refused(path)
+
+    other = str(tmp_path / 'other.sqlite')
+    database = sqlite3.connect(other)
+    database.execute('CREATE TABLE mine (a)')
+    database.commit()
+    database.close()
+    assert 'none of the local exchange' in refused(other)
+    assert 'Is a directory' in refused(str(tmp_path))
+    assert 'No such file or directory' in refused(str(tmp_path / 'nowhere' / 'file'))
+
+
+def test_a_damaged_file_is_refused(path):
+    with start(path) as testnet:
+        trade(testnet)
+    with open(path, 'r+b') as file:
+        file.seek(8192)
+        file.write(os.urandom(4096) * 4)
+
+    assert 'is damaged' in refused(path)
+
+
+@pytest.mark.parametrize('statement', [
+    "UPDATE orders SET data = 'x'", "UPDATE positions SET data = '[1]'", "UPDATE accounts SET data = '{}'",
+    "UPDATE house SET data = '[]'", "DELETE FROM accounts", "DROP TABLE executions",
+])
+def test_a_file_whose_rows_make_no_sense_is_refused(path, statement):
+    with start(path) as testnet:
+        trade(testnet)
+    database = sqlite3.connect(path)
+    database.execute(statement)
+    database.commit()
+    database.close()
+
+    assert 'is damaged' in refused(path)
+
+
+def test_a_newer_file_is_left_alone(path):
+    with start(path):
+        pass
+    database = sqlite3.connect(path)
+    database.execute('PRAGMA user_version = 99')
+    database.close()
+
+    assert 'written by a newer version' in refused(path)
+
+
+def test_a_file_is_refused_where_it_does_not_fit(path, tmp_path):
+    with start(path) as testnet:
+        trade(testnet)
+    with pytest.raises(SettingsError) as caught:
+        with running(bid=60000, ask=60000.1, symbols=('XBTUSD',), accounts=PEOPLE, state=path):
+            pass
+    assert 'ETHUSD, which is not traded here' in str(caught.value)
+    assert 'with another secret' in refused(path, accounts=[{'key': 'alice', 'secret': 'wrong'}])
+
+
+def test_a_full_disk_is_told_once_and_made_up_for(path, caplog):
+    with start(path) as testnet:
+        client = Client(testnet)
+        testnet.call(lambda: testnet.server.store._db.execute('PRAGMA max_page_count = 1'))
+        placed = [client.place(text='x' * 60, **LIMIT)['orderID'] for _ in range(150)]
+        told = [record for record in caplog.records if 'cannot be written' in record.getMessage()]
+        testnet.call(lambda: testnet.server.store._db.execute('PRAGMA max_page_count = 1000000'))
+    with start(path) as testnet:
+        kept = [order['orderID'] for order in Client(testnet).get('/order?count=500')]
+
+    assert len(told) == 1 and path in told[0].getMessage()
+    assert kept == placed
+
+
+def test_what_is_written_with_an_order_does_not_grow(path):
+    """The same statements and rows for the last order as for the first, with many accounts and orders around."""
+    people = PEOPLE + [{'key': 'other{}'.format(number), 'secret': 's'} for number in range(60)]
+    with start(path, accounts=people) as testnet:
+        client = Client(testnet)
+        for person in people[2:12]:
+            Client(testnet, person['key'], 's').place(symbol='XBTUSD', orderQty=100, ordType='Market')
+        written = []
+
+        def count(order):
+            before = testnet.server.store._db.total_changes
+            client.place(**order)
+            return testnet.call(lambda: testnet.server.store._db.total_changes) - before
+
+        for number in range(100):
+            written.append(count(dict(LIMIT, price=50000 + number)))
+
+    assert max(written[-10:]) <= max(written[:10]) <= 20
+
+
+def test_old_rows_are_forgotten(path, monkeypatch):
+    monkeypatch.setattr('market_maker.server.store.AGING', (('orders', 'is_open = 0', 5), ('executions', '1', 7),
+                                                            ('transactions', '1', 5)))
+    monkeypatch.setattr('market_maker.server.store.TIDY_EVERY', 20)
+    with start(path) as testnet:
+        client = Client(testnet)
+        resting = client.place(**LIMIT)['orderID']
+        for _ in range(30):
+            client.send('DELETE', '/order', {'orderID': client.place(**LIMIT)['orderID']})
+    database = sqlite3.connect(path)
+    orders, executions = [database.execute('SELECT count(*) FROM ' + table).fetchone()[0]
+                          for table in ('orders', 'executions')]
+    rests = database.execute('SELECT count(*) FROM orders WHERE id = ?', (resting,)).fetchone()[0]
+    database.close()
+
+    assert orders <= 30 and executions <= 40 and rests == 1
+
+
+class Killed:
+    """The command as a process of its own, to be killed."""
+
+    def __init__(self, path):
+        self.process = subprocess.Popen(
+            [sys.executable, '-m', 'market_maker', 'testnet', '--port', '0', '--market', 'lively', '--symbol', 'XBTUSD',
+             '--no-rate-limits', '--account', 'alice:hers', '--account', 'bob:his', '--state', path, '--seed', '5'],
+            cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
+        line = self.process.stdout.readline()
+        assert line.startswith('Local exchange at '), line + self.process.stderr.read()
+        self.url = line.split()[3]
+        self.key, self.secret = 'alice', 'hers'
+
+    def kill(self):
+        self.process.send_signal(signal.SIGKILL)
+        self.process.communicate()
+
+
+def play(testnet, key, secret, acknowledged, seed):
+    """Place, amend and cancel until the exchange dies; note every answer."""
+    client = Client(testnet, key, secret)
+    rng = random.Random(seed)
+    number = 0
+    try:
+        bid = client.get('/quote?symbol=XBTUSD&count=1&reverse=true')[0]['bidPrice']
+        while True:
+            number += 1
+            name = '{}-{}-{}'.format(key, seed, number)
+            price = round(bid * rng.choice((0.98, 0.99, 0.9999, 1.0001)), 1)
+            row = client.place(symbol='XBTUSD', side=rng.choice(('Buy', 'Sell')), orderQty=100 * rng.randint(1, 9),
+                               price=price, clOrdID=name)
+            acknowledged[row['orderID']] = row['ordStatus']
+            if number % 3 == 0 and row['ordStatus'] == 'New':
+                for gone in client._good(client.send('DELETE', '/order', {'orderID': row['orderID']})):
+                    if 'error' not in gone:
+                        acknowledged[row['orderID']] = 'Canceled'
+    except (requests.exceptions.RequestException, ValueError):
+        return   # it was killed
+
+
+def test_a_killed_exchange_loses_at_most_what_was_under_way(path):
+    """Over several kills every order that was answered is there, ended ones are ended, and nothing is out of balance.
+    """
+    acknowledged = {'alice': {}, 'bob': {}}
+    for life in range(3):
+        exchange = Killed(path)
+        threads = [threading.Thread(target=play, args=(exchange, key, secret, acknowledged[key], life))
+                   for key, secret in (('alice', 'hers'), ('bob', 'his'))]
+        for thread in threads:
+            thread.start()
+        goal = {key: len(orders) + 25 for key, orders in acknowledged.items()}
+        while any(thread.is_alive() for thread in threads) and any(
+                len(acknowledged[key]) < goal[key] for key in goal):
+            threads[0].join(0.01)
+        exchange.kill()
+        for thread in threads:
+            thread.join()
+        assert all(len(acknowledged[key]) >= goal[key] for key in goal)
+
+    people = [{'key': 'alice', 'secret': 'hers'}, {'key': 'bob', 'secret': 'his'}]
+    with running('still', symbols=('XBTUSD',), accounts=people, state=path) as testnet:
+        found = {key: {order['orderID']: order['ordStatus'] for order in Client(testnet, key, secret).get(
+            '/order?count=500')} for key, secret in (('alice', 'hers'), ('bob', 'his'))}
+        testnet.call(lambda: check_laws(testnet.exchange))
+        assert not any(testnet.call(lambda: laws.money(testnet.exchange)).values())
+        assert testnet.call(lambda: money(testnet.exchange))
+        sums = {}
+        for key, secret in (('alice', 'hers'), ('bob', 'his')):
+            client = Client(testnet, key, secret)
+            for row in client.get('/execution?count=500'):
+                if row['execType'] == 'Trade':
+                    sums[key] = sums.get(key, 0) + row['lastQty'] * (1 if row['side'] == 'Buy' else -1)
+            held = client.get('/position')
+            assert (held[0]['currentQty'] if held else 0) == sums.get(key, 0)
+    for key in acknowledged:
+        assert set(acknowledged[key]) <= set(found[key])
+        assert all(found[key][order] == 'Canceled' for order, status in acknowledged[key].items()
+                   if status == 'Canceled')
+
+
+def test_the_command_says_where_accounts_are_kept_and_refuses_a_bad_file(path):
+    exchange = Killed(path)
+    try:
+        second = subprocess.run([sys.executable, '-m', 'market_maker', 'testnet', '--port', '0', '--state', path],
+                                cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True,
+                                timeout=60)
+    finally:
+        exchange.kill()
+
+    assert second.returncode == 2 and second.stdout == ''
+    assert second.stderr.count('\n') == 1 and 'is in use by another local exchange' in second.stderr
+
+
+def test_the_wallet_stream_of_a_restored_account_goes_on(path):
+    with start(path) as testnet:
+        trade(testnet)
+    with start(path) as testnet:
+        with Socket(testnet.ws_url + '?subscribe=margin,order,position', auth_headers('alice', 'hers')) as ws:
+            images = {table: ws.partial(table)['data'] for table in ('margin', 'order', 'position')}
+        rest = Client(testnet, 'alice', 'hers')
+        assert {row['clOrdID'] for row in images['order']} >= {'first', 'stop', 'iceberg', 'one', 'other', 'reducing'}
+        assert images['position'][0]['currentQty'] == rest.get('/position')[0]['currentQty'] == 5000
+        assert json.dumps(images['margin'][0]['walletBalance']) == json.dumps(rest.get('/user/margin')['walletBalance'])
