@@ -156,8 +156,9 @@ from market_maker import bitmex
 bitmex.BitMEX = Connector
 from market_maker.market_maker import OrderManager
 from market_maker.settings import settings
-settings.update(ORDER_PAIRS=pairs, ORDER_START_SIZE=100, ORDER_STEP_SIZE=100, INTERVAL=0.0005, MIN_SPREAD=0.001,
-                RELIST_INTERVAL=0.01, API_REST_INTERVAL=0, LOOP_INTERVAL=0, API_KEY='k', API_SECRET='s')
+settings.update(ORDER_PAIRS=pairs, ORDER_COUNT_LIMIT=None, ORDER_START_SIZE=100, ORDER_STEP_SIZE=100,
+                INTERVAL=0.0005, MIN_SPREAD=0.001, RELIST_INTERVAL=0.01, API_REST_INTERVAL=0,
+                LOOP_INTERVAL=0, API_KEY='k', API_SECRET='s')
 bot = OrderManager()
 connector = bot.exchange.bitmex
 assert len(connector.rows) == 2 * pairs, len(connector.rows)

@@ -533,14 +533,15 @@ class ExchangeInterface(object):
 
         One line is logged when a limit begins to bite, and one when it lets go.
         """
-        rooms = self.limits.rooms(self._facts(), settings)
+        bounds = _bounds()
+        rooms = self.limits.rooms(self._facts(bounds), bounds)
         self._tell_limits()
         return rooms
 
     def admitted(self, buys: List[Dict[str, Any]], sells: List[Dict[str, Any]],
                  rooms: Dict[str, float]) -> List[Dict[str, Any]]:
         """Return the wanted orders of both sides, cut to what the limits allow; the caller's own stay as they are."""
-        wanted = self.limits.admitted(buys, sells, rooms, settings, self.get_instrument())
+        wanted = self.limits.admitted(buys, sells, rooms, _bounds(), self.get_instrument())
         self._tell_limits()
         return wanted
 
@@ -577,33 +578,33 @@ class ExchangeInterface(object):
 
     # Inside
 
-    def _facts(self):
-        # type: () -> limits.Facts
+    def _facts(self, bounds):
+        # type: (Dict[str, Any]) -> limits.Facts
         """Return what the limits look at, as far as one that is set needs it."""
         low = high = bought = sold = 0
         position = {}   # type: Dict[str, Any]
-        if settings.CHECK_POSITION_LIMITS or settings.FREE_MARGIN_LIMIT or settings.LIQUIDATION_LIMIT:
+        price = None
+        if bounds['CHECK_POSITION_LIMITS'] or bounds['FREE_MARGIN_LIMIT'] or bounds['LIQUIDATION_LIMIT']:
             position = self.get_position()
             low, high = self._fills.bounds(position, self.get_orders(), self.bitmex.ws.finished_order, time.monotonic())
-        if settings.FILLED_LIMIT is not None:
+        if bounds['FILLED_LIMIT'] is not None:
             results = self.tally()
             bought, sold = results.bought, results.sold
-        price = None
-        if settings.MOVE_LIMIT is not None:
+        if bounds['MOVE_LIMIT'] is not None:
             row = self.get_instrument()
             price = row.get('midPrice') or row.get('lastPrice')
-        margin = self.get_margin() if settings.FREE_MARGIN_LIMIT else {}
-        return limits.Facts(time.monotonic(), low, high, position, margin, price, bought, sold, self._lost())
+        margin = self.get_margin() if bounds['FREE_MARGIN_LIMIT'] else {}
+        return limits.Facts(time.monotonic(), low, high, position, margin, price, bought, sold, self._lost(bounds))
 
-    def _lost(self):
-        # type: () -> str
+    def _lost(self, bounds):
+        # type: (Dict[str, Any]) -> str
         """Return why no more may be lost, or ''."""
-        most = settings.LOSS_LIMIT, settings.DRAWDOWN_LIMIT, settings.DAILY_LOSS_LIMIT
+        most = bounds['LOSS_LIMIT'], bounds['DRAWDOWN_LIMIT'], bounds['DAILY_LOSS_LIMIT']
         if most == (None, None, None) or self.dry_run:
             return ''
         currency = self.get_instrument().get('settlCurrency') or 'XBt'
-        bounds = losses.Bounds(most[0], most[1], most[2], currency, contracts.settle_scale(currency))
-        return self._loss_watch().check(self._funds().get('marginBalance'), bounds, time.time(), time.monotonic())
+        allowed = losses.Bounds(most[0], most[1], most[2], currency, contracts.settle_scale(currency))
+        return self._loss_watch().check(self._funds().get('marginBalance'), allowed, time.time(), time.monotonic())
 
     def _loss_watch(self):
         # type: () -> losses.Losses
@@ -641,7 +642,7 @@ class ExchangeInterface(object):
         rows = self.get_orders()
         working = risk.Working(rows + self.in_flight(), self.rooms())
         resting = {row['orderID']: row for row in rows}
-        checks = {side: limits.checker(side, settings, self.get_instrument()) for side in converge.SIDES}
+        checks = {side: limits.checker(side, _bounds(), self.get_instrument()) for side in converge.SIDES}
         refused = []  # type: List[Tuple[Dict[str, Any], MarketMakerError]]
         places = ANY if settings.ORDER_COUNT_LIMIT is None else settings.ORDER_COUNT_LIMIT - working.count
         for order in orders:
@@ -766,6 +767,13 @@ class ExchangeInterface(object):
             if not any(row['orderID'] in order_ids for row in self._shown()):
                 return
             time.sleep(GLANCE)
+
+
+def _bounds():
+    # type: () -> Dict[str, Any]
+    """Return the settings that the limits look at as a plain dict, which is read much faster."""
+    settings.get('SYMBOL')   # the first read loads
+    return {name: dict.get(settings, name) for name in limits.NAMES}
 
 
 def _with_errors(rows, excess):

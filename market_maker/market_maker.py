@@ -387,9 +387,15 @@ class OrderManager(object):
             return
         orders = [order for order in self.exchange.get_orders()
                   if rooms.get(order.get('side'), 1) == 0 and risk.leaves(order) > 0]
-        if orders:
-            logger.info('Canceling %d orders.', len(orders))
+        if not orders:
+            return
+        logger.info('Canceling %d orders.', len(orders))
+        try:
             self.exchange.pull(orders)
+        except errors.AuthenticationError:
+            raise
+        except errors.MarketMakerError as error:
+            logger.warning('Our orders could not be cancelled yet: %s', error)
 
     def _mm_report_limits(self):
         # type: () -> None

@@ -253,6 +253,26 @@ def test_after_a_loss_a_strategys_own_orders_are_taken_back_but_not_what_reduces
     assert not manager.send(want('Sell', 51000.0, execInst='ReduceOnly')).errors
 
 
+def test_a_closed_side_that_cannot_be_cleared_now_is_cleared_later(monkeypatch, account, caplog):
+    """The exchange's failure is no failure of the strategy."""
+    manager, bitmex = make(monkeypatch, Direct, connector=account, LOSS_LIMIT=0.1)
+    manager.send(want('Buy', 49000.0))
+    lose(bitmex, 0.1)
+    real = bitmex._curl_bitmex
+
+    def broken(*args, **kwargs):
+        raise errors.APIError('500 Server Error', status=500)
+    bitmex._curl_bitmex = broken
+
+    manager._mm_guarded(manager._mm_pass)
+    assert len(bitmex.resting()) == 1 and 'could not be cancelled yet: 500' in caplog.text
+    assert 'The strategy failed' not in caplog.text
+    bitmex._curl_bitmex = real
+    manager._mm_guarded(manager._mm_pass)
+
+    assert bitmex.resting() == []
+
+
 def test_no_balance_no_quotes(monkeypatch, account):
     """The watch fails closed."""
     del account.margin['marginBalance']

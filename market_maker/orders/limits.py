@@ -15,6 +15,10 @@ from typing import Any, Callable, Deque, Dict, List, Optional, Tuple  # noqa: F4
 from market_maker.orders import risk
 from market_maker.orders.levels import on_lot
 
+# The settings that are looked at here.
+NAMES = ('CHECK_POSITION_LIMITS', 'MIN_POSITION', 'MAX_POSITION', 'ORDER_SIZE_LIMIT', 'ORDER_COUNT_LIMIT', 'PRICE_BAND',
+         'LOSS_LIMIT', 'DRAWDOWN_LIMIT', 'DAILY_LOSS_LIMIT', 'FREE_MARGIN_LIMIT', 'LIQUIDATION_LIMIT', 'FILLED_LIMIT',
+         'FILLED_WINDOW', 'MOVE_LIMIT', 'MOVE_WINDOW')
 ANY = float('inf')
 SAMPLES = 1000   # of the price and of the fills, that a window holds at the most
 RELIEF = 1.1     # times a margin or a distance that is too small: where it is enough again, so that nothing flutters
@@ -105,59 +109,73 @@ class Limits(object):
         The caller's lists and dicts stay as they are.  ``instrument`` is the exchange's row.
         """
         lot = instrument.get('lotSize') or 1
-        checked = []
+        most = largest(bounds, instrument)
+        checked, spans = [], []   # type: List[List[Dict[str, Any]]], List[Any]
         faults = {}   # type: Dict[str, str]
         for side, orders in (('Buy', buys), ('Sell', sells)):
-            check = checker(side, bounds, instrument)
-            kept = []
-            for order in orders:
-                if not order.get('side'):
-                    order = dict(order, side=side)
-                fault = check(order)
-                if fault is None:
-                    kept.append(order)
-                elif fault[0] == 'ORDER_SIZE_LIMIT':
-                    kept.append(dict(order, orderQty=on_lot(fault[2], lot)))
-                    faults.setdefault(fault[0], '{}: it is cut down'.format(fault[1]))
-                else:
-                    faults.setdefault(fault[0], '{}: it is left out'.format(fault[1]))
-            checked.append(kept)
-        self._cross(checked, faults)
-        self._count(checked, bounds['ORDER_COUNT_LIMIT'], faults)
-        for name in ORDER_LIMITS:
-            if name in faults or name in self.biting:
+            reach = band(side, bounds['PRICE_BAND'], instrument)
+            span = span_of(orders, most)
+            if span is None or span[0] < reach[0] or span[1] > reach[1]:
+                span = None
+                orders = self._fitting(orders, side, checker(side, bounds, instrument), lot, faults)
+            checked.append(orders)
+            spans.append(span)
+        if None in spans or spans[0][1] >= spans[1][0]:
+            checked = self._without_crosses(checked, faults)
+        checked = self._few_enough(checked, bounds['ORDER_COUNT_LIMIT'], faults)
+        if faults or self.biting:
+            for name in ORDER_LIMITS:
                 self._say(name, faults.get(name, ''))
-        return [order for orders, side in zip(checked, ('Buy', 'Sell'))
-                for order in (orders if rooms[side] == ANY else risk.cut_to_room(orders, side, rooms[side], lot))]
+        buys, sells = (orders if rooms[side] == ANY else risk.cut_to_room(orders, side, rooms[side], lot)
+                       for side, orders in zip(('Buy', 'Sell'), checked))
+        return buys + sells
 
     @staticmethod
-    def _cross(checked, faults):
-        # type: (List[List[Dict[str, Any]]], Dict[str, str]) -> None
+    def _fitting(orders, side, check, lot, faults):
+        # type: (List[Dict[str, Any]], str, Any, int, Dict[str, str]) -> List[Dict[str, Any]]
+        """Return the orders of one side that make sense, each with its side, those that are too large cut down."""
+        kept = []
+        for order in orders:
+            if not order.get('side'):
+                order = dict(order, side=side)
+            fault = check(order)
+            if fault is None:
+                kept.append(order)
+            elif fault[0] == 'ORDER_SIZE_LIMIT':
+                kept.append(dict(order, orderQty=on_lot(fault[2], lot)))
+                faults.setdefault(fault[0], '{}: it is cut down'.format(fault[1]))
+            else:
+                faults.setdefault(fault[0], '{}: it is left out'.format(fault[1]))
+        return kept
+
+    @staticmethod
+    def _without_crosses(checked, faults):
+        # type: (List[List[Dict[str, Any]]], Dict[str, str]) -> List[List[Dict[str, Any]]]
         """Leave out what would trade with ourselves: neither side of such a pair can be trusted."""
         bids, asks = ([order['price'] for order in orders if risk.is_plain_limit(order)] for orders in checked)
-        if not bids or not asks:
-            return
+        if not bids or not asks or max(bids) < min(asks):
+            return checked
         bid, ask = max(bids), min(asks)
-        if bid < ask:
-            return
         faults['own orders'] = 'our bid at {} would trade with our ask at {}: both are left out'.format(bid, ask)
-        checked[0][:] = [order for order in checked[0] if not risk.is_plain_limit(order) or order['price'] < ask]
-        checked[1][:] = [order for order in checked[1] if not risk.is_plain_limit(order) or order['price'] > bid]
+        return [[order for order in checked[0] if not risk.is_plain_limit(order) or order['price'] < ask],
+                [order for order in checked[1] if not risk.is_plain_limit(order) or order['price'] > bid]]
 
     @staticmethod
-    def _count(checked, most, faults):
-        # type: (List[List[Dict[str, Any]]], Optional[int], Dict[str, str]) -> None
+    def _few_enough(checked, most, faults):
+        # type: (List[List[Dict[str, Any]]], Optional[int], Dict[str, str]) -> List[List[Dict[str, Any]]]
         """Keep the inner levels of both sides, as many as may rest."""
-        total = sum(len(orders) for orders in checked)
+        total = len(checked[0]) + len(checked[1])
         if most is None or total <= most:
-            return
+            return checked
         faults['ORDER_COUNT_LIMIT'] = '{} orders are wanted, ORDER_COUNT_LIMIT is {}: the outer ones are left out' \
             .format(total, most)
         fewer = min(len(checked[0]), len(checked[1]), most // 2)
         shares = [most - fewer, fewer] if len(checked[0]) > len(checked[1]) else [fewer, most - fewer]
+        kept = []
         for orders, side, share in zip(checked, ('Buy', 'Sell'), shares):
             inner = set(risk.inner_first(orders, side)[:share])
-            orders[:] = [order for place, order in enumerate(orders) if place in inner]
+            kept.append([order for place, order in enumerate(orders) if place in inner])
+        return kept
 
     def _say(self, name, words):
         # type: (str, str) -> bool
@@ -173,6 +191,26 @@ class Limits(object):
 
 # the limits of a single order, or of the orders among themselves
 ORDER_LIMITS = ('nonsense', 'ORDER_SIZE_LIMIT', 'PRICE_BAND', 'own orders', 'ORDER_COUNT_LIMIT')
+
+
+def span_of(orders, most):
+    # type: (List[Dict[str, Any]], float) -> Any
+    """Return the lowest and the highest price of ordinary orders, none of them too large: what most ladders are.
+
+    None where one of them needs a closer look (``checker``), which takes several times as long.
+    """
+    if not orders:
+        return NOWHERE
+    try:
+        prices = [order['price'] for order in orders]
+        sizes = [order['orderQty'] for order in orders]
+        sides = [order['side'] for order in orders]
+        total = sum(prices) + sum(sizes)   # is nan where one of them is
+        if total == total and 0 <= min(sizes) and max(sizes) <= most and None not in sides:
+            return min(prices), max(prices)
+    except (KeyError, TypeError):
+        pass   # a price, a size or a side is missing, or is no number
+    return None
 
 
 def checker(side, bounds, instrument):
@@ -229,6 +267,7 @@ def band(side, fraction, instrument):
 
 
 SMALLEST, LARGEST = 1e-300, 1e300   # prices that are none
+NOWHERE = LARGEST, SMALLEST         # lowest and highest price of no orders
 
 
 def _name(most, bounds):
