@@ -676,6 +676,8 @@ class OrderManager(object):
     def _mm_at_exit(self):
         # type: () -> None
         """Clean up at the interpreter's end, when a strategy's own loop has left without ``exit``."""
+        if getattr(self, 'exchange', None) is None:
+            return   # it never connected: there is nothing to clean up, and what was wrong has been said
         try:
             self.exit()
         except SystemExit:

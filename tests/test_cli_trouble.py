@@ -48,11 +48,11 @@ def bot(tmp_path):
 
 
 def complaint(bot, *words):
-    """Run to the end; return the exit code and the one line of complaint."""
+    """Run to the end; return the exit code and the one line of complaint, which is the last one."""
     result = bot.run(*words, timeout=60)
     assert 'Traceback' not in result.stdout
     lines = [line for line in result.stdout.splitlines() if line.startswith('marketmaker: ')]
-    assert len(lines) == 1, result.stdout
+    assert len(lines) == 1 and result.stdout.splitlines()[-1] == lines[0], result.stdout
     assert ' - ERROR - ' not in result.stdout, result.stdout
     return result.returncode, lines[0][len('marketmaker: '):]
 
