@@ -316,13 +316,18 @@ def test_logins_that_make_no_sense(testnet, arguments):
         assert ws.recv()['status'] in (400, 401)
 
 
-def test_a_connection_has_one_owner(testnet):
-    """Logging in again is fine for the same account, and refused for another."""
+def test_a_connection_logs_in_once(testnet):
+    """A second login is refused, for the same account and for another, and the first one stays."""
     with Socket(testnet.ws_url) as ws:
         ws.recv()
-        for key, answer in ((KEY, True), (KEY, True), ('reader', None)):
+        ws.send({'op': 'authKeyExpires', 'args': login()})
+        assert ws.recv()['success'] is True
+        for key in (KEY, 'reader'):
             ws.send({'op': 'authKeyExpires', 'args': login(key)})
-            assert ws.recv().get('success') is answer
+            frame = ws.recv()
+            assert (frame['status'], frame['error']) == (400, 'This connection is already authenticated.')
+        ws.send({'op': 'cancelAllAfter', 'args': 0})
+        assert ws.recv()['cancelTime'] == 0
 
 
 @pytest.mark.parametrize('key, status', [(KEY, None), ('canceler', None), ('trader', None), ('reader', 403),
