@@ -45,7 +45,8 @@ NETWORKS = [
 ]  # type: Rows
 CHANNELS = [{'id': number, 'name': name, 'isPrivate': False} for number, name in
             enumerate(('English', 'Chinese', 'Russian', 'Korean', 'Japanese'), 1)]  # type: Rows
-CHAT_COLUMNS = ('id', 'date', 'user', 'message', 'html', 'fromBot', 'channelID')
+INDEX_COLUMNS = schema.types_of('timestamp symbol indexSymbol reference lastPrice weight logged')
+VOLUME_COLUMNS = schema.types_of('symbol currency ' + ' '.join(statistics.TURNOVERS))
 
 TRANSFER = '/user/walletTransfer'  # the one route whose targetAccountId is somebody else
 PUBLIC, READ, ORDER, CANCEL, WITHDRAW = 'public', None, 'order', 'cancel', 'withdraw'
@@ -220,7 +221,7 @@ class Api(object):
         """Answer a query of a table with the rows that are kept of it."""
         keys, types = schema.TABLES[table][:2]
         query = queries.Query(params, types, keys, self.exchange.instruments, most)
-        return query.pick(self.exchange.stream(table, account, query.named, query.newest_first))
+        return query.pick(self.exchange.stream(table, account, query.named, query.newest_first, query.only_open))
 
     def _select(self, rows: Rows, table: str, params: Params, most: int = queries.MOST_ROWS) -> Rows:
         keys, types = schema.TABLES[table][:2]
@@ -305,7 +306,7 @@ class Api(object):
     def _wallet_summary(self, params: Params, account: Any) -> Rows:
         """Return what each kind of transaction came to, of one currency or of ``all``, and where each purse stands."""
         currency = params.get('currency') if given(params.get('currency')) else 'XBt'
-        tests = [queries.condition(name, params[name], ()) for name in ('startTime', 'endTime')
+        tests = [queries.condition(name, params[name], {}) for name in ('startTime', 'endTime')
                  if given(params.get(name))]
         sums = {}  # type: Dict[Tuple[str, str, str], int]
         for row in self.exchange.history('transact', account):
@@ -419,12 +420,11 @@ class Api(object):
         rows = [{'timestamp': stamp, 'symbol': symbol, 'indexSymbol': symbol, 'reference': 'BMI', 'lastPrice': price,
                  'logged': stamp} for stamp, symbol, price in prints]
         params = dict(params, symbol=params['symbol'] if given(params.get('symbol')) else DEFAULT_INDEX)
-        columns = ('timestamp', 'symbol', 'indexSymbol', 'reference', 'lastPrice', 'weight', 'logged')
-        return queries.select(rows, params, columns, ['timestamp', 'symbol'], self.exchange.instruments)
+        return queries.select(rows, params, INDEX_COLUMNS, ['timestamp', 'symbol'], self.exchange.instruments)
 
     def _usd_volume(self, params: Params, account: Any) -> Rows:
         return queries.select(statistics.turnovers(self._settled()), only(params, 'symbol', 'columns'),
-                              ('symbol', 'currency') + statistics.TURNOVERS, ['symbol'], self.exchange.instruments)
+                              VOLUME_COLUMNS, ['symbol'], self.exchange.instruments)
 
     def _bucketed(self, table: str, params: Params) -> Rows:
         size = params.get('binSize') if given(params.get('binSize')) else '1m'
@@ -455,8 +455,7 @@ class Api(object):
         channel = whole(params['channelID'], 'channelID is invalid') if given(params.get('channelID')) else 1
         if channel not in [one['id'] for one in CHANNELS]:
             raise Refusal(400, 'channelID is invalid')
-        return queries.select([], only(params, 'count', 'start', 'reverse'), CHAT_COLUMNS, ['id'],
-                              self.exchange.instruments, newest_first=True)
+        return self._select([], 'chat', only(params, 'count', 'start', 'reverse'))
 
     def _schema(self, params: Params, account: Any) -> Dict[str, Any]:
         name = params.get('model')

@@ -43,7 +43,7 @@ INDEX_DECIMALS = 2
 MARK_INTERVAL = 1.0    # seconds between two published marks
 PRICE_INTERVAL = 0.5   # seconds between two refreshes of bid and ask in the instrument row
 SHORT_INTERVAL = 0.1   # seconds between two messages of the short book views
-TIME = itemgetter('timestamp')
+TIME, ARRIVAL = itemgetter('timestamp'), itemgetter('transactTime')
 LONGEST_SWITCH = 10 ** 11  # milliseconds of a cancelAllAfter, three years
 ROWS_KEPT = 2000       # of index prints, funding, insurance and settlement rows each
 
@@ -382,7 +382,7 @@ class Exchange(object):
             named = queries.symbols_of(fields['symbol'], self.instruments)
             tests.append(lambda row: named(row['symbol']))
         if given(fields.get('filter')):
-            tests.extend(queries.read_filter(fields['filter'], schema.TABLES['order'][1]))
+            tests.extend(queries.conditions(queries.read_filter(fields['filter']), schema.TABLES['order'][1]))
         text = fields.get('text')
         return self.desk.cancel_all(account, lambda row: all(test(row) for test in tests),
                                     'Canceled\n{}'.format(text[:TEXT_LIMIT]) if text
@@ -751,22 +751,23 @@ class Exchange(object):
         return list(self.stream(table, account))
 
     def stream(self, table: str, account: Optional[Account] = None, named: Optional[Callable[[Any], bool]] = None,
-               newest_first: bool = False) -> Iterator[Dict[str, Any]]:
-        """Go through those rows, of symbols that ``named`` accepts at least, without a look at more than is asked for.
+               newest_first: bool = False, only_open: bool = False) -> Iterator[Dict[str, Any]]:
+        """Go through those rows, without a look at more than is asked for: at least those of symbols that ``named``
+        accepts, and with ``only_open`` those of orders that are not finished.
 
         This is what REST queries search; the exchange must not change meanwhile.
         """
         self.settle()
-        runs = self._runs(table, account, named)
+        runs = self._runs(table, account, named, only_open)
         if newest_first:
             runs = [reversed(run) for run in reversed(runs)]   # so that rows of one moment, too, come the other way
         return iter(runs[0]) if len(runs) == 1 else merge(*runs, key=TIME, reverse=newest_first)
 
-    def _runs(self, table: str, account: Any, named: Optional[Callable[[Any], bool]]) -> List[Any]:
+    def _runs(self, table: str, account: Any, named: Optional[Callable[[Any], bool]], only_open: bool) -> List[Any]:
         """Return sequences that together hold the rows of a table, each oldest first."""
         if table == 'order':
-            both = list(account.finished.values()) + list(account.orders.values())
-            return [sorted((order.row for order in both), key=lambda row: row['transactTime'])]
+            rows = [] if only_open else [order.row for order in account.finished.values()]
+            return [sorted(rows + [order.row for order in account.orders.values()], key=ARRIVAL)]
         if table == 'execution':
             return [account.executions]
         if table == 'transact':

@@ -18,6 +18,7 @@ MOST_ROWS = 500
 TERMINATED = ('Filled', 'Canceled', 'Rejected', 'Expired', 'DoneForDay')
 TIMEFRAMES = ('nearest', 'daily', 'weekly', 'monthly', 'quarterly', 'biquarterly', 'perpetual')
 WHOLE_TIME = 'timestamp'
+EXACT = frozenset(['symbol', 'guid', 'timestamp', ''])   # types of columns whose values are text
 
 # part of a timestamp that a filter may name -> where it stands in the text; the first compare as text
 TEXT_PARTS = {'date': (0, 10), 'month': (0, 7), 'minute': (11, 16), 'second': (11, 19)}
@@ -118,7 +119,7 @@ def meets(row: Row, column: str, wanted: Any) -> bool:
     return False
 
 
-def condition(name: str, wanted: Any, columns: Iterable[str]) -> Callable[[Row], bool]:
+def condition(name: str, wanted: Any, columns: Dict[str, str]) -> Callable[[Row], bool]:
     """Return the test of one entry of a filter; refuse a column that the table does not have."""
     if name == 'startTime' or name == 'endTime':
         # Times in rows are all of one form, so that they compare as text.
@@ -144,8 +145,13 @@ def condition(name: str, wanted: Any, columns: Iterable[str]) -> Callable[[Row],
         raise Refusal(400, 'filter columns are not valid')
     if isinstance(wanted, dict):
         raise Refusal(400, 'filter values are not valid')
-    if isinstance(columns, dict) and columns.get(name) == 'timestamp':
+    if columns[name] == 'timestamp':
         wanted = as_stamp(wanted)
+    if columns[name] in EXACT and name != 'symbol':
+        # most filters look for a word or an id, in tables of thousands of rows
+        words = [wanted] if isinstance(wanted, str) else wanted
+        if isinstance(words, list) and all(isinstance(one, str) and one for one in words):
+            return lambda row: row.get(name) in words
     return lambda row: meets(row, name, wanted)
 
 
@@ -196,12 +202,22 @@ def days_of(stamp: str) -> int:
     return date(int(stamp[:4]), int(stamp[5:7]), int(stamp[8:10])).toordinal()
 
 
-def read_filter(value: Any, columns: Iterable[str]) -> List[Callable[[Row], bool]]:
-    """Return the tests of a ``filter`` parameter (JSON object, as text or not)."""
+def read_filter(value: Any) -> Dict[str, Any]:
+    """Return a ``filter`` parameter (JSON object, as text or not) as a dict."""
     wanted = json_value(value, 'filter values are not valid')
     if not isinstance(wanted, dict):
         raise Refusal(400, 'filter values are not valid')
+    return wanted
+
+
+def conditions(wanted: Dict[str, Any], columns: Dict[str, str]) -> List[Callable[[Row], bool]]:
+    """Return the tests of a filter."""
     return [condition(name, one, columns) for name, one in sorted(wanted.items())]
+
+
+def is_about_open_orders(wanted: Dict[str, Any]) -> bool:
+    """Tell whether a filter leaves nothing of finished orders."""
+    return wanted.get('open') in (True, 'true') or wanted.get('ordStatus.isTerminated') in (False, 'false')
 
 
 # -- the whole -------------------------------------------------------------------------------------
@@ -223,19 +239,22 @@ def read_columns(value: Any, known: Iterable[str], keys: List[str]) -> Optional[
 class Query(object):
     """What the parameters of a table request ask for; Refusal 400 with BitMEX's text for a bad one.
 
-    ``newest_first`` and ``named`` (the test of symbols, None for all of them) tell the reader of a table which rows to
-    come with, and in which order; ``pick`` takes of them what is wanted.
+    ``newest_first``, ``named`` (the test of symbols, None for all of them) and ``only_open`` (no finished orders) tell
+    the reader of a table which rows to come with, and in which order; ``pick`` takes of them what is wanted.
     """
 
-    def __init__(self, params: Dict[str, Any], columns: Iterable[str], keys: List[str], instruments: Any,
+    def __init__(self, params: Dict[str, Any], columns: Dict[str, str], keys: List[str], instruments: Any,
                  most: int = MOST_ROWS, default_count: int = DEFAULT_COUNT, newest_first: bool = False) -> None:
         self._tests = []  # type: List[Callable[[Row], bool]]
+        self.only_open = False
         self.named = None  # type: Optional[Callable[[Any], bool]]
         if given(params.get('symbol')):
             self.named = named = symbols_of(params['symbol'], instruments)
             self._tests.append(lambda row: named(row.get('symbol')))
         if given(params.get('filter')):
-            self._tests.extend(read_filter(params['filter'], columns))
+            wanted = read_filter(params['filter'])
+            self._tests.extend(conditions(wanted, columns))
+            self.only_open = is_about_open_orders(wanted)
         for name in ('startTime', 'endTime'):
             if given(params.get(name)):
                 self._tests.append(condition(name, params[name], columns))
@@ -260,7 +279,7 @@ class Query(object):
                 for row in islice(rows, self._start, self._start + self._count)]
 
 
-def select(rows: Iterable[Row], params: Dict[str, Any], columns: Iterable[str], keys: List[str], instruments: Any,
+def select(rows: Iterable[Row], params: Dict[str, Any], columns: Dict[str, str], keys: List[str], instruments: Any,
            most: int = MOST_ROWS, default_count: int = DEFAULT_COUNT, newest_first: bool = False) -> List[Row]:
     """Return the rows that a table request asks for, of rows that are handed in oldest first."""
     query = Query(params, columns, keys, instruments, most, default_count, newest_first)

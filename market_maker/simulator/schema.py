@@ -4,7 +4,7 @@ from typing import Any, Dict, List, Tuple  # noqa: F401
 
 GUIDS = 'execID orderID trdMatchID transactID'
 TIMES = ('timestamp transactTime listing front expiry settle listedSettle fundingTimestamp openingTimestamp '
-         'closingTimestamp date created')
+         'closingTimestamp date created logged')
 SPANS = 'relistInterval calcInterval publishInterval publishTime fundingInterval'
 FLAGS = ('workingIndicator isQuanto isInverse taxed deleverage hasLiquidity instantPnl capped crossMargin isOpen')
 WHOLE = (
@@ -24,7 +24,7 @@ WORDS = (
     'contingencyType ordStatus triggered feeType tradePublishIndicator trdType tickDirection rootSymbol state typ '
     'positionCurrency underlying quoteCurrency underlyingSymbol reference referenceSymbol fundingBaseSymbol '
     'fundingQuoteSymbol fundingPremiumSymbol lastTickDirection fairMethod markMethod pool tradePool posState '
-    'settlementType network transactType transactStatus execCommCcy').split()
+    'settlementType indexSymbol network transactType transactStatus execCommCcy').split()
 TEXTS = 'clOrdID clOrdLinkID text ordRejReason bids asks address tx memo subType link title content message'.split()
 # Where liquidity is, since 2026: in the one pool that there is here.  Books, quotes and orders show all pools together.
 PRIMARY_POOL, ALL_POOLS = 'Primary', 'Aggregated'
