@@ -278,7 +278,8 @@ class OrderManager(object):
     def exit(self) -> None:
         """Cancel our orders, look that none is left, sum up the run, close the connection and raise SystemExit."""
         if self._mm_end.acquire(False):
-            logger.info('Shutting down. All open orders will be cancelled.')
+            if getattr(self, 'exchange', None) is not None:   # else there never was an order
+                logger.info('Shutting down. All open orders will be cancelled.')
             self._mm_cancel_everything()
             self._mm_sum_up()
             self._mm_close()

@@ -54,6 +54,7 @@ def complaint(bot, *words):
     lines = [line for line in result.stdout.splitlines() if line.startswith('marketmaker: ')]
     assert len(lines) == 1 and result.stdout.splitlines()[-1] == lines[0], result.stdout
     assert ' - ERROR - ' not in result.stdout, result.stdout
+    assert 'Shutting down' not in result.stdout, 'there was nothing to shut down'
     return result.returncode, lines[0][len('marketmaker: '):]
 
 
@@ -70,6 +71,19 @@ def test_a_symbol_in_small_letters_is_meant_in_capitals(bot):
 
     until(lambda: 'Creating 12 orders:' in bot.text(), 30, bot.text)
     assert 'Using symbol XBTUSD.' in bot.text() and bot.stop() == 0
+
+
+@pytest.mark.parametrize('text, words', [
+    ('ORDER_PAIRS = = 2\n', ('settings.py:1: ', 'ORDER_PAIRS = = 2')),
+    ('MIN_POSITION = 10\nMAX_POSITION = 1\n', ('settings.py:1: ', 'MIN_POSITION 10', 'MAX_POSITION 1', 'widen them'))])
+def test_settings_that_cannot_be_used(bot, text, words):
+    """File and line, the value, and what to do."""
+    with open(os.path.join(bot.folder, 'settings.py'), 'w') as file:
+        file.write(text)
+
+    code, line = complaint(bot, 'XBTUSD')
+
+    assert code == 2 and all(word in line for word in words), line
 
 
 @pytest.mark.parametrize('host', ['testnet.bitmex.com', 'www.bitmex.com'])
