@@ -90,6 +90,8 @@ class ExchangeInterface(object):
         self.halt = ''           # why nothing may be quoted until somebody takes it back
         self.watched_reconnects = None   # type: Optional[int]   # of the connection that is compared; None: no guard
         self._no_quotes = ''     # why there are none, as it was logged, without its numbers
+        self._counting = threading.RLock()   # a signal's handler may come back here on the same thread
+        self._not_cleared = ''    # why a closed side was not cleared, as it was logged
         self._pulling = threading.Lock()   # taken, without waiting, by the one thread that pulls
         self._is_stale = False   # an amend was refused for an order that rests no more: the ladder wants another look
         self._called_gone = set()   # type: Any   # ids of orders that the exchange called finished when they were amended
@@ -534,14 +536,45 @@ class ExchangeInterface(object):
         One line is logged when a limit begins to bite, and one when it lets go.
         """
         bounds = _bounds()
-        rooms = self.limits.rooms(self._facts(bounds), bounds)
+        with self._counting:
+            rooms = self.limits.rooms(self._facts(bounds), bounds)
         self._tell_limits()
         return rooms
+
+    def clear_closed_sides(self) -> None:
+        """Take back what rests on a side that a limit has closed, however it was placed; what only reduces the position
+        stays.
+
+        The loop calls it at each pass, and the guard beside it.  Raise AuthenticationError only: what cannot be
+        cancelled now is tried again at the next call.
+        """
+        rooms = self.rooms()
+        if rooms['Buy'] > 0 and rooms['Sell'] > 0:
+            return
+        orders = [order for order in self.get_orders()
+                  if rooms.get(order.get('side') or '', 1) == 0 and risk.leaves(order) > 0]
+        if not orders or not self._pulling.acquire(False):
+            return
+        try:
+            if not self._not_cleared:
+                logger.info('Canceling %d orders of a side that is closed.', len(orders))
+            self.pull(orders)
+            self._not_cleared = ''
+        except AuthenticationError:
+            raise
+        except MarketMakerError as error:
+            cause = NUMBER.sub('#', str(error))
+            if cause != self._not_cleared:
+                logger.warning('Our orders could not be cancelled yet: %s', error)
+            self._not_cleared = cause
+        finally:
+            self._pulling.release()
 
     def admitted(self, buys: List[Dict[str, Any]], sells: List[Dict[str, Any]],
                  rooms: Dict[str, float]) -> List[Dict[str, Any]]:
         """Return the wanted orders of both sides, cut to what the limits allow; the caller's own stay as they are."""
-        wanted = self.limits.admitted(buys, sells, rooms, _bounds(), self.get_instrument())
+        with self._counting:
+            wanted = self.limits.admitted(buys, sells, rooms, _bounds(), self.get_instrument())
         self._tell_limits()
         return wanted
 
@@ -565,10 +598,11 @@ class ExchangeInterface(object):
     def tally(self) -> Results:
         """Return what this run has done so far, with the newest executions counted."""
         heard = self.bitmex.ws.executions
-        news = heard.fills, sum(heard.funding.values())
-        if news != self._counted:
-            self._counted = news
-            self.results.count(heard.rows(), self.is_own)
+        with self._counting:
+            news = heard.fills, sum(heard.funding.values())
+            if news != self._counted:
+                self._counted = news
+                self.results.count(heard.rows(), self.is_own)
         return self.results
 
     def realised(self) -> int:
@@ -617,7 +651,9 @@ class ExchangeInterface(object):
 
     def _tell_limits(self):
         # type: () -> None
-        for bites, words in self.limits.take_news():
+        with self._counting:
+            news = self.limits.take_news()
+        for bites, words in news:
             if bites:
                 logger.warning('Limit: %s.', words)
             else:

@@ -3,8 +3,9 @@
 A strategy may sleep for minutes inside ``place_orders``; this thread, ``bitmex-guard``, does not.  A few times a second
 it looks at the live tables.  Where they are stale, contradict each other or do not show what the exchange has answered,
 it takes our quotes out of the market and says why; the gate of ExchangeInterface keeps new ones from going out until
-the data are good again.  After every gap, and every AUDIT_INTERVAL seconds, it compares orders, position and executions
-with what REST says and heals what differs.  It looks for commands of unknown fate and keeps the dead man's switch.
+the data are good again.  What rests on a side that a limit has closed it takes back too.  After every gap, and every
+AUDIT_INTERVAL seconds, it compares orders, position and executions with what REST says and heals what differs.  It
+looks for commands of unknown fate and keeps the dead man's switch.
 
 It never creates or amends an order, and cancels only our own.
 """
@@ -29,6 +30,7 @@ logger = log.under('market_maker')
 TICK = 0.1             # seconds between two looks
 AGAIN = 0.5            # seconds after a failure before the same is tried again
 SAY_AGAIN = 60.0       # seconds after which a failure that lasts is told of again
+LIMITS_EVERY = 0.25    # seconds between two looks at the limits, which the loop keeps too, at its own pace
 BUSY = 1.0             # seconds; a budget that makes us wait longer is left to those who quote
 CONFIRM = 5.0          # seconds after which a difference that is still there is none of timing
 GAP_PATIENCE = 2.0     # the same right after a gap, when nothing is under way
@@ -121,8 +123,9 @@ class Guard(object):
     def _run(self):
         # type: () -> None
         while not self._stop.wait(TICK):
-            for name, step in (('watch', self._watch), ('gap', self._close_gap), ('switch', self._tend_switch),
-                               ('resolve', self._resolve), ('audit', self._audit), ('fills', self._note_fills)):
+            for name, step in (('watch', self._watch), ('limits', self._keep_limits), ('gap', self._close_gap),
+                               ('switch', self._tend_switch), ('resolve', self._resolve), ('audit', self._audit),
+                               ('fills', self._note_fills)):
                 if self._stop.is_set():
                     return
                 self._take(name, step)
@@ -167,6 +170,13 @@ class Guard(object):
         exchange.no_quotes(reason)
         if missed and exchange.bitmex.ws.ready():
             exchange.bitmex.ws.reopen(missed)
+
+    def _keep_limits(self, now):
+        # type: (float) -> None
+        """Take back what rests on a side that a limit has closed: a strategy may sleep through it."""
+        self._due['limits'] = now + LIMITS_EVERY
+        if self.exchange.bitmex.ws.ready():
+            self.exchange.clear_closed_sides()
 
     def _close_gap(self, now):
         # type: (float) -> None

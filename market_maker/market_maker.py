@@ -303,7 +303,7 @@ class OrderManager(object):
         self.sanity_check()
         if not self._mm_is_quiet:
             self.print_status()
-        self._mm_clear_halted_sides()
+        self.exchange.clear_closed_sides()
         for _ in range(IMPATIENCE):
             self.place_orders()
             if not self.exchange.is_stale():
@@ -378,25 +378,6 @@ class OrderManager(object):
         if self.exchange.are_back():
             logger.info('Quoting again.')
         self._mm_failure = None
-
-    def _mm_clear_halted_sides(self):
-        # type: () -> None
-        """Take back what rests on a side that a limit has closed, however the strategy has placed it; what only reduces
-        the position stays."""
-        rooms = self.exchange.rooms()
-        if rooms['Buy'] > 0 and rooms['Sell'] > 0:
-            return
-        orders = [order for order in self.exchange.get_orders()
-                  if rooms.get(order.get('side'), 1) == 0 and risk.leaves(order) > 0]
-        if not orders:
-            return
-        logger.info('Canceling %d orders.', len(orders))
-        try:
-            self.exchange.pull(orders)
-        except errors.AuthenticationError:
-            raise
-        except errors.MarketMakerError as error:
-            logger.warning('Our orders could not be cancelled yet: %s', error)
 
     def _mm_report_limits(self):
         # type: () -> None

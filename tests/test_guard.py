@@ -52,6 +52,24 @@ def test_stale_data_pull_the_quotes_although_the_strategy_sleeps_and_fresh_ones_
         until(lambda: 'Quoting again.' in lines(caplog))
 
 
+def test_a_limit_that_bites_while_the_strategy_sleeps_takes_the_quotes_back(monkeypatch, caplog):
+    """A loss needs no pass of the loop to end the quoting, and a stop that only closes a position stays."""
+    with live(monkeypatch, LOSS_LIMIT=0.001) as one:
+        one.loop()
+        until(one.ladder_is_there)
+        one.manager.__class__ = Sleeper
+        one.manager.wake = threading.Event()
+        stop = {'side': 'Sell', 'stopPx': 100.0, 'orderQty': 100, 'ordType': 'Stop', 'execInst': 'Close,LastPrice'}
+        assert len(one.exchange.create_orders([stop])) == 1
+
+        one.place(symbol='XBTUSD', side='Buy', orderQty=500000, ordType='Market')   # its fee alone is more
+
+        until(lambda: [order.get('stopPx') for order in one.exchange.get_orders()] == [100.0], what=lambda: caplog.text)
+        assert one.exchange.create_orders([{'side': 'Buy', 'price': 40000.0, 'orderQty': 100}]).errors
+        assert sum(line.startswith('Limit: ') for line in lines(caplog)) == 1, lines(caplog)
+        one.manager.wake.set()
+
+
 def test_an_order_table_that_shows_no_echo_is_replaced(monkeypatch, caplog):
     """Silence of `order`: what the exchange has answered does not show within ECHO_TIMEOUT, so nothing is believed."""
     with live(monkeypatch) as one:
