@@ -5,21 +5,20 @@
 A bare server in a process of its own answers every order with the same bytes, in the headers that BitMEX sends, so that
 little but the client is measured.  Contenders take turns, each in a process of its own:
 
-    ours      BitMEX.place_order, with limiter, retry policy, name and everything
-    classic   the same method of bitmex-market-maker 1.6.1, run by the Python that --baseline-python names
-              (python -m venv DIR; DIR/bin/pip install bitmex-market-maker==1.6.1 websocket-client==0.56)
-    floor     http.client, an HMAC, and json: what the standard library can do
+    ours         BitMEX.place_order with everything: limiter, shared budget, ledger, retry policy, name; base install
+    ours, speed  the same with the extra ``speed``
+    classic      the same method of bitmex-market-maker 1.6.1, run by the Python that --baseline-python names
+    floor        http.client, an HMAC, and json: what the standard library can do
 
-Figures are medians over the rounds.  The server checks the signature of every order afterwards, and the client the row
-of every answer.  The live tables are left out on both sides: no WebSocket is opened.
+Figures are medians over the rounds, ratios those of the same round.  The server checks the signature of every order
+afterwards, and the client the row of every answer.  The live tables are left out on both sides: no WebSocket is opened.
 """
-import argparse
-import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
+
+import common
 
 KEY, SECRET = 'LAqUlngMIQkIUjXMUreyu3qn', 'chNOOS4KvNXR_Xq4k4c9qsfoKWvnDecLATCRlcBwyKDYnWgO'
 THREADS = 4
@@ -34,8 +33,10 @@ row = {"account": 273093, "clOrdID": "mm_bitmex_1a/oemUeQ4CAJZgP3fjHsA", "cumQty
        "transactTime": "2025-11-14T07:03:58.113Z", "workingIndicator": True}
 body = json.dumps(row, separators=(',', ':')).encode()
 ANSWER = ('HTTP/1.1 200 OK\r\nDate: Thu, 29 Nov 2018 05:03:17 GMT\r\nContent-Type: application/json; charset=utf-8\r\n'
-          'Content-Length: {}\r\nConnection: keep-alive\r\nx-ratelimit-limit: 120\r\nx-ratelimit-remaining: 119\r\n'
-          'x-ratelimit-reset: 1543467798\r\nx-ratelimit-remaining-1s: 9\r\nX-Powered-By: Profit\r\n'
+          'Content-Length: {}\r\nConnection: keep-alive\r\nx-ratelimit-limit: 1000000\r\n'
+          'x-ratelimit-remaining: 999999\r\nx-ratelimit-reset: 1543467798\r\n'
+          'x-ratelimit-limit-1s: 100000\r\nx-ratelimit-remaining-1s: 99999\r\n'
+          'X-Powered-By: Profit\r\n'
           'ETag: W/"e70-lk+8+WqhVHx+EMdVW/pE7bu7zXY"\r\n'
           'Strict-Transport-Security: max-age=31536000; includeSubDomains\r\n\r\n').format(len(body)).encode() + body
 seen = []
@@ -81,6 +82,7 @@ threading.Thread(target=accept, daemon=True).start()
 print(listener.getsockname()[1], flush=True)
 for line in sys.stdin:
     orders, seen[:] = list(seen), []
+    orders = [raw for raw in orders if not raw.startswith(b'GET /local-exchange')]
     for raw in orders:
         check(raw)
     print(len(orders), flush=True)
@@ -95,10 +97,15 @@ class Tables(object):
     def exit(self):
         pass
 
-if kind == 'ours':
+if kind.startswith('ours'):
+    if kind == 'ours':
+        sys.modules['orjson'] = sys.modules['httptools'] = None   # as if they were not installed
     from market_maker.bitmex import BitMEX
-    from market_maker.rest.transport import Transport
-    bot = BitMEX(url, 'XBTUSD', key, secret, transport=Transport(url, key, secret), ws=Tables())
+    from market_maker.rest.direct import DirectTransport, fastest
+    transport = fastest(url, key, secret)
+    assert isinstance(transport, DirectTransport) == (kind != 'ours'), transport
+    bot = BitMEX(url, 'XBTUSD', key, secret, transport=transport, ws=Tables())
+    bot.remember('state')
     order = lambda: bot.place_order(100, 5000.5)
 elif kind == 'classic':
     from market_maker.ws.ws_thread import BitMEXWebsocket
@@ -148,103 +155,75 @@ for line in sys.stdin:
 CLASSIC_SETTINGS = 'import logging\nLOG_LEVEL = logging.WARNING\n'
 
 
-class Process(object):
-    """A child that answers each line with a line."""
-
-    def __init__(self, python, program, *args, **options):
-        self.child = subprocess.Popen([python, '-c', program] + list(args), stdin=subprocess.PIPE,
-                                      stdout=subprocess.PIPE, universal_newlines=True, **options)
-
-    def read(self):
-        line = self.child.stdout.readline()
-        if not line:
-            raise SystemExit('a contender ended with status {}'.format(self.child.wait(10)))
-        return line.strip()
-
-    def ask(self, text):
-        self.child.stdin.write(text + '\n')
-        self.child.stdin.flush()
-        return self.read()
-
-    def end(self):
-        self.child.stdin.close()
-        self.child.wait(10)
-
-
 def measure(baseline, rounds, orders):
     """Return {contender: {'one': [seconds an order], 'four': [orders a second]}}, one value a round."""
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    server = Process(sys.executable, SERVER, SECRET)
+    server = common.Child(sys.executable, SERVER, SECRET)
     url = 'http://127.0.0.1:{}/api/v1/'.format(server.read())
-    folder = tempfile.mkdtemp(prefix='orders-')
-    with open(os.path.join(folder, 'settings.py'), 'w') as settings:
-        settings.write(CLASSIC_SETTINGS)
-    pythons = [('ours', sys.executable, root), ('floor', sys.executable, root)]
+    people = [('ours', sys.executable), ('ours, speed', sys.executable), ('floor', sys.executable)]
     if baseline:
-        pythons.insert(0, ('classic', baseline, ''))
+        people.insert(0, ('classic', baseline))
+    figures = {name: {'one': [], 'four': []} for name, _ in people}
     workers = []
-    for name, python, path in pythons:
-        environment = dict(os.environ, PYTHONPATH=path)
-        workers.append((name, Process(python, WORKER, url, KEY, SECRET, name, env=environment, cwd=folder)))
-    figures = {name: {'one': [], 'four': []} for name, _ in workers}
-    try:
-        for _, worker in workers:
-            while worker.read() != 'ready':   # the classic one prints lines of its own at import
-                continue
-            server.ask('count')
-        for number in range(rounds):
-            order = workers if number % 2 else workers[::-1]   # whoever comes first may find a colder machine
-            for name, worker in order:
-                figures[name]['one'].append(float(worker.ask('1 {}'.format(orders))) / orders)
-                sent = int(server.ask('count'))
-                figures[name]['four'].append(THREADS * orders / float(worker.ask('{} {}'.format(THREADS, orders))))
-                sent += int(server.ask('count'))
-                assert sent == orders * (THREADS + 1), '{} sent {} orders'.format(name, sent)
-    finally:
-        for _, worker in workers:
-            worker.end()
-        server.end()
+    with tempfile.TemporaryDirectory(prefix='orders-') as folder:
+        with open(os.path.join(folder, 'settings.py'), 'w') as settings:
+            settings.write(CLASSIC_SETTINGS)
+        try:
+            for name, python in people:
+                path = '' if name == 'classic' else common.ROOT
+                worker = common.Child(python, WORKER, url, KEY, SECRET, name, name=name, cwd=folder,
+                                      env=common.environment(path))
+                workers.append((name, worker))
+                worker.wait_until_ready()
+                server.ask('count')
+            for number in range(rounds):
+                for name, worker in common.turns(workers, number):
+                    figures[name]['one'].append(float(worker.ask('1 {}'.format(orders))) / orders)
+                    sent = int(server.ask('count'))
+                    figures[name]['four'].append(THREADS * orders / float(worker.ask('{} {}'.format(THREADS, orders))))
+                    sent += int(server.ask('count'))
+                    assert sent == orders * (THREADS + 1), '{} sent {} orders'.format(name, sent)
+        finally:
+            for _, worker in workers:
+                worker.end()
+            server.end()
     return figures
 
 
+TARGETS = {'ours': (1.5, 1.5), 'ours, speed': (3, 5)}   # one order, four threads: so many times the classic one
+
+
 def table(figures):
-    """Return the lines of a Markdown table, and the same numbers as a dict."""
-    numbers = {}
-    for name, values in figures.items():
-        numbers[name] = {'order_us': statistics.median(values['one']) * 1e6, 'order_us_min': min(values['one']) * 1e6,
-                         'four_threads_per_s': statistics.median(values['four'])}
-    against = numbers.get('classic')
-    lines = ['| | one order, median us | minimum us | four threads, orders/s | order, ratio | threads, ratio |',
-             '| --- | --- | --- | --- | --- | --- |']
-    for name in ('classic', 'ours', 'floor'):
-        if name in numbers:
-            row = numbers[name]
-            if against:
-                row['order_ratio'] = against['order_us'] / row['order_us']
-                row['threads_ratio'] = row['four_threads_per_s'] / against['four_threads_per_s']
-            ratios = ['{:.2f}'.format(row[key]) if key in row else '' for key in ('order_ratio', 'threads_ratio')]
-            lines.append('| {} | {:.0f} | {:.0f} | {:.0f} | {} | {} |'.format(
-                name, row['order_us'], row['order_us_min'], row['four_threads_per_s'], *ratios))
-    return lines, numbers
+    """Return the lines of a Markdown table, the same numbers as a dict, and the ratios."""
+    numbers, ratios = {}, {}
+    against = figures.get('classic')
+    lines = ['| | one order, us (median, minimum) | four threads, orders/s (median, best) | ratio, one order | '
+             'ratio, four threads | target |', '| --- |' + ' --- |' * 5]
+    for name in [name for name in ('classic', 'ours', 'ours, speed', 'floor') if name in figures]:
+        one, four = figures[name]['one'], figures[name]['four']
+        numbers[name] = {'order_us': statistics.median(one) * 1e6, 'order_us_min': min(one) * 1e6,
+                         'four_threads_per_s': statistics.median(four), 'four_threads_per_s_best': max(four)}
+        cells = ['', '']
+        if against and name != 'classic':
+            both = common.paired(against['one'], one), common.paired(four, against['four'])
+            cells = ['{:.2f}x'.format(value) for value in both]
+            ratios['classic / {}, one order'.format(name)], ratios['{} / classic, four threads'.format(name)] = both
+        elif name.startswith('ours'):
+            ratios['floor / {}, one order'.format(name)] = common.paired(figures['floor']['one'], one)
+        lines.append('| {} | {} | {:,.0f}, {:,.0f} | {} | {} | {} |'.format(
+            name, common.summary([value * 1e6 for value in one], '{:.0f}'), statistics.median(four), max(four),
+            cells[0], cells[1], '>= {}x, >= {}x'.format(*TARGETS[name]) if name in TARGETS else ''))
+    return lines, numbers, ratios
 
 
 def main(argv=None):
     """Run the benchmark and print its table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
-    parser.add_argument('--baseline-python', metavar='PATH', help='Python of an environment with the classic bot')
-    parser.add_argument('--rounds', type=int, default=9)
+    parser = common.parser(__doc__, 9)
     parser.add_argument('--orders', type=int, default=500, help='orders of one thread in a round')
-    parser.add_argument('--quick', action='store_true', help='three short rounds: does it still run?')
-    parser.add_argument('--json', metavar='FILE', help='write the numbers there too')
     options = parser.parse_args(argv)
     if options.quick:
         options.rounds, options.orders = 3, 100
-    lines, numbers = table(measure(options.baseline_python, options.rounds, options.orders))
-    print('\n'.join(lines))
-    if options.json:
-        with open(options.json, 'w') as output:
-            json.dump(numbers, output, indent=2, sort_keys=True)
+    return common.finish(options, 'orders', *table(measure(options.baseline_python, options.rounds, options.orders)))
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())
