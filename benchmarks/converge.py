@@ -23,7 +23,7 @@ import tempfile
 import common
 
 WORKER = r'''
-import json, logging, os, sys, time
+import json, logging, os, sys, threading, time
 kind, pairs = sys.argv[1], int(sys.argv[2])
 sys.argv[1:] = []
 out, sys.stdout = sys.stdout, open(os.devnull, 'w')
@@ -53,7 +53,7 @@ class Exchange(object):
     """Answers at once, counts, and tells the tables first."""
 
     def __init__(self):
-        self.sent, self.tell, self.stamp, self.rows = [], None, 0, {}
+        self.sent, self.tell, self.stamp, self.rows, self.lock = [], None, 0, {}, threading.RLock()
 
     def now(self):
         self.stamp += 1
@@ -61,6 +61,10 @@ class Exchange(object):
                                                     self.stamp // 1000 % 60, self.stamp % 1000)
 
     def order(self, verb, body):
+        with self.lock:
+            return self.answer(verb, body)
+
+    def answer(self, verb, body):
         self.sent.append(verb)
         now = self.now()
         if verb == 'POST':

@@ -19,7 +19,7 @@ from market_maker import bitmex, contracts, local
 from market_maker.orders import commands, converge, limits, risk
 from market_maker.orders.results import Results
 from market_maker.rest.names import is_generated, new_name
-from market_maker.settings import command_line, settings
+from market_maker.settings import changes, command_line, settings
 from market_maker.state import losses
 from market_maker.utils import constants, log
 from market_maker.utils.errors import (AuthenticationError, LimitReached, MarketClosedError, MarketEmptyError,
@@ -39,6 +39,9 @@ NO_MARGIN = ('prevRealisedPnl', 'grossComm', 'grossOpenCost', 'grossOpenPremium'
              'riskValue', 'initMargin', 'maintMargin', 'realisedPnl', 'unrealisedPnl', 'marginLeverage',
              'marginUsedPcnt')   # with MARGIN, what a dry run's margin row holds
 PRICE = itemgetter('price')
+# the settings whose limits depend on more than orders, prices and sizes: with one of them set, every pass looks at all
+WATCHFUL = ('CHECK_POSITION_LIMITS', 'FREE_MARGIN_LIMIT', 'LIQUIDATION_LIMIT', 'FILLED_LIMIT', 'MOVE_LIMIT',
+            'LOSS_LIMIT', 'DRAWDOWN_LIMIT', 'DAILY_LOSS_LIMIT')
 ANY = float('inf')
 FINISHED = ('Filled', 'Canceled', 'Rejected')
 REFUSED_TEXT = 'Invalid ordStatus'   # BitMEX's answer to an amend of an order that rests no more
@@ -83,6 +86,7 @@ class ExchangeInterface(object):
         self._losses = None       # type: Any   # (state folder, its state.losses.Losses)
         self._rng = random.SystemRandom()
         self._warned = set()      # type: Any   # warnings that were given
+        self._limits_asleep = None  # type: Any   # (settings.changes(), whether no limit has to be watched)
         self._known_orders = None   # type: Any   # (version, what _orders returned for it)
         self._counted = None     # type: Any   # (fills, funding) of the account when the results were counted last
         self.is_closing = False  # nothing is placed any more
@@ -477,6 +481,8 @@ class ExchangeInterface(object):
 
     def look_for_echo(self) -> str:
         """Return why the order table cannot be trusted: an answer that it has not shown for ECHO_TIMEOUT; else ''."""
+        if self._commands.is_settled() and not self._missed_echo:   # as it is nearly always, however many orders rest
+            return ''
         overdue = self._commands.overdue(self._shown(), self.bitmex.ws.finished_order, time.monotonic(),
                                          settings.ECHO_TIMEOUT)
         self._missed_echo = '' if not overdue else (
@@ -577,6 +583,22 @@ class ExchangeInterface(object):
             wanted = self.limits.admitted(buys, sells, rooms, _bounds(), self.get_instrument())
         self._tell_limits()
         return wanted
+
+    def standing_key(self) -> Any:
+        """Return what is another thing whenever one of our orders, or a setting, has changed.
+
+        None while more than that counts: a command without its echo, a limit that bites or has to be looked at, a dry
+        run.  What then stood as it was wanted stands until the key, the instrument or the touch is another.
+        """
+        commands_seen = self._commands.changes   # first: what changes while we look makes the key an old one
+        asleep = self._limits_asleep
+        if asleep is None or asleep[0] != changes():
+            asleep = self._limits_asleep = changes(), not any(
+                settings[name] for name in WATCHFUL) and not self.dry_run
+        if not asleep[1] or self.limits.biting or self._no_quotes or self.is_closing or self._is_stale \
+                or not self._commands.is_settled():
+            return None
+        return asleep[0], commands_seen, self.bitmex.ws.health.last_rows.get('order')
 
     # Words
 

@@ -29,7 +29,7 @@ from market_maker import bitmex
 from market_maker.contracts import cost, kind, margin, settle_scale
 from market_maker.exchange_interface import Checked, ExchangeInterface
 from market_maker.guard import Guard
-from market_maker.orders import converge, levels, risk
+from market_maker.orders import converge, levels, limits, risk, standing
 from market_maker.orders.commands import Patience
 from market_maker.settings import settings
 from market_maker.utils import constants, errors, log, math  # noqa: F401
@@ -182,8 +182,7 @@ class OrderManager(object):
         is reached.
         """
         if self._mm_is_plain():
-            buy_orders, sell_orders = self._mm_ladder()
-            return self.converge_orders(buy_orders, sell_orders)
+            return self._mm_place_ladder()
         buy_orders, sell_orders = [], []
         for index in reversed(range(1, settings.ORDER_PAIRS + 1)):
             if not self.long_position_limit_exceeded():
@@ -206,8 +205,12 @@ class OrderManager(object):
         wanted = self.exchange.admitted(buy_orders, sell_orders, rooms)
         with self._mm_planning:   # from the look to the reservation nothing is sent, logged or asked of the strategy
             resting = self.exchange.get_orders()
-            plan = converge.plan(resting + self.exchange.in_flight(), wanted, settings.RELIST_INTERVAL or 0,
-                                 self._mm_shapes)
+            present = resting + self.exchange.in_flight()
+            tolerance = settings.RELIST_INTERVAL or 0
+            if converge.stands(present, wanted, tolerance, self._mm_shapes):
+                self._mm_stood = len(wanted) == len(buy_orders) + len(sell_orders)
+                return
+            plan = converge.plan(present, wanted, tolerance, self._mm_shapes)
             ranks = _levels(wanted) if plan.create else {}
             creates = [Create(ranks[id(order)], self._mm_reserve(order)) for order in plan.create]
         if len(self._mm_shapes) > 10 * len(resting) + 1000:
@@ -300,6 +303,8 @@ class OrderManager(object):
         # type: () -> None
         """Look, report and place; again at once when an amend came too late, for the ladder then has a hole."""
         self.exchange.tally()
+        if self._mm_is_quiet and self._mm_stands():
+            return
         self.sanity_check()
         if not self._mm_is_quiet:
             self.print_status()
@@ -410,6 +415,56 @@ class OrderManager(object):
             self.instrument.get('lotSize') or 1)
         return ([] if self.long_position_limit_exceeded() else buys,
                 [] if self.short_position_limit_exceeded() else sells)
+
+    def _mm_place_ladder(self):
+        # type: () -> None
+        """Lay the built-in ladder, and remember where it was found standing already."""
+        key = self._mm_standing_key()
+        self._mm_stood = False
+        self.converge_orders(*self._mm_ladder())
+        if self._mm_stood and key is not None:
+            self._mm_standing.learn(key, *self._mm_starts())
+
+    def _mm_stands(self):
+        # type: () -> bool
+        """Tell, in a few steps, whether a pass would find nothing to do; whatever is doubtful is left to that pass.
+
+        It answers for the built-in strategy only, and only where no limit has to be looked at anew.
+        """
+        row = self.exchange.get_instrument()
+        if row.get('state') != 'Open' or row.get('midPrice') is None:
+            return False
+        key = self._mm_standing_key()
+        if key is None:
+            return False
+        ticker = self.get_ticker()
+        buy, sell = self._mm_starts()
+        band = settings.PRICE_BAND
+        return standing.is_harmless(buy, sell, ticker['buy'], ticker['sell'], row['tickSize'],
+                                    limits.band('Sell', band, row)[0], limits.band('Buy', band, row)[1]) \
+            and self._mm_standing.covers(key, buy, sell)
+
+    def _mm_standing_key(self):
+        # type: () -> Any
+        """Return what the standing of the ladder depends on beside its start prices; None where it cannot be told."""
+        if type(self.exchange) is not ExchangeInterface or not self._mm_is_built_in():
+            return None
+        key = self.exchange.standing_key()
+        row = self.instrument
+        return key and (key, row.get('tickSize'), row.get('lotSize'), row.get('maxOrderQty'))
+
+    def _mm_is_built_in(self):
+        # type: () -> bool
+        """Tell whether nothing that decides about a pass is the strategy's own."""
+        kind = type(self)
+        return BUILT_IN.keys().isdisjoint(self.__dict__) and all(
+            getattr(kind, name) is method for name, method in BUILT_IN.items()) and not settings.RANDOM_ORDER_SIZE
+
+    def _mm_starts(self):
+        # type: () -> Tuple[float, float]
+        """Return where the bids and the asks begin."""
+        buy, sell = self.start_position_buy, self.start_position_sell
+        return (buy, sell) if settings.MAINTAIN_SPREADS else (min(buy, sell), max(buy, sell))
 
     def _mm_size(self, index):
         # type: (int) -> int
@@ -590,6 +645,8 @@ class OrderManager(object):
         self._mm_at_limit = set()   # type: Any   # sides whose position limit is reached, as it was logged
         self._mm_patience = Patience()
         self._mm_shapes = {}    # type: Dict[str, Any]      # orderID -> what never changes about an order
+        self._mm_standing = standing.Standing()
+        self._mm_stood = False  # whether the latest ladder was found standing as a whole
         self._mm_sizes = {}     # type: Dict[int, int]      # index of a level -> its random size
         self._mm_planning = threading.Lock()   # one thread at a time decides what is missing
         self._mm_end = threading.Lock()   # taken for good by the one call of exit() that does the work
@@ -765,6 +822,11 @@ class OrderManager(object):
         """Return the name of the settlement currency and its minor units in one."""
         currency = self.instrument.get('settlCurrency') or 'XBt'
         return currency.upper(), float(settle_scale(currency))
+
+
+# What a pass of the built-in strategy consists of, as it was before anybody replaced any of it.
+BUILT_IN = {name: getattr(OrderManager, name) for name in LADDER + (
+    'sanity_check', 'get_ticker', 'place_orders', 'converge_orders', '_mm_ladder')}
 
 
 def _growth(change, order):

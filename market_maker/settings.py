@@ -62,6 +62,7 @@ class Settings(dict):
     def __setitem__(self, name, value):
         # type: (Any, Any) -> None
         self._load()
+        self._state.changes += 1
         self._state.origins.pop(name, None)
         dict.__setitem__(self, name, value)
 
@@ -89,6 +90,7 @@ class Settings(dict):
                 else:
                     dict.pop(self, name, None)
             self._state.origins = origins
+            self._state.changes += 1
 
     def update(self, *args, **kwargs):  # type: ignore[override]
         # type: (*Any, **Any) -> None
@@ -135,12 +137,15 @@ def _loading_first(method):
     def call(self, *args, **kwargs):
         # type: (Settings, *Any, **Any) -> Any
         self._load()
+        if method in CHANGING:
+            self._state.changes += 1
         return original(self, *args, **kwargs)
     call.__name__ = method
     call.__doc__ = original.__doc__
     return call
 
 
+CHANGING = ('__delitem__', 'pop', 'popitem', 'setdefault', 'clear')
 for _method in ('__getitem__', '__contains__', '__iter__', '__len__', '__delitem__', '__eq__', '__ne__', 'get', 'keys',
                 'values', 'items', 'copy', 'pop', 'popitem', 'setdefault', 'clear'):
     setattr(Settings, _method, _loading_first(_method))
@@ -156,16 +161,24 @@ class _State(object):
         self.loading = False
         self.origins = {}    # type: Dict[str, str]  # name -> path of the file, or words for the place, that set it
         self.warned = set()  # type: set  # unknown names that were warned of
+        self.changes = 0     # how often anything was assigned or taken away
 
 
 settings = Settings()
+
+
+def changes() -> int:
+    """Return a number that is another one after every change of a setting."""
+    return settings._state.changes
 
 
 def forget() -> None:
     """Drop everything that was read or assigned; the next read loads the files anew."""
     with settings._state.lock:
         dict.clear(settings)
+        before = settings._state.changes
         settings.__dict__['_state'] = _State()
+        settings._state.changes = before + 1
 
 
 def working_folder() -> str:

@@ -69,6 +69,18 @@ def plan(resting, wanted, relist_interval, shapes=None):
                 cancelled)
 
 
+def stands(resting, wanted, relist_interval, shapes=None):
+    # type: (List[Dict[str, Any]], List[Dict[str, Any]], float, Optional[Dict[str, Any]]) -> bool
+    """Tell, quickly, whether every resting order serves one wanted one, level by level: then there is nothing to plan.
+
+    Arguments as for ``plan``.  Where only plain orders are wanted, False may also mean that it is not that simple.
+    """
+    shapes = {} if shapes is None else shapes
+    return all(_stand(_inner_to_outer([order for order in resting if order.get('side') == side], side),
+                      _inner_to_outer([target for target in wanted if target.get('side') == side], side),
+                      relist_interval, shapes) for side in SIDES)
+
+
 def amendment(order, target):
     # type: (Dict[str, Any], Dict[str, Any]) -> Dict[str, Any]
     """Return the amend that gives a resting order the target's price and leaves the target's quantity working.

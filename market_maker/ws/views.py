@@ -3,6 +3,7 @@
 Pure.  Every answer is at once; rows that are handed out are the live ones, lists are fresh.
 """
 import difflib
+import functools
 from typing import Any, Dict, Iterable, List, Optional, Tuple  # noqa: F401
 
 from market_maker.utils.errors import MarketEmptyError, SettingsError
@@ -16,6 +17,9 @@ NO_POSITION = ('currentQty', 'avgCostPrice', 'avgEntryPrice', 'openOrderBuyQty',
                'foreignNotional', 'realisedPnl', 'unrealisedPnl', 'unrealisedGrossPnl', 'unrealisedPnlPcnt',
                'unrealisedRoePcnt', 'leverage')
 BOOKS = ('orderBookL2', 'orderBookL2_25')
+
+
+_rounded = functools.lru_cache(maxsize=1024)(toNearest)   # the same few prices, again and again
 
 
 class Touch:
@@ -94,7 +98,7 @@ def get_ticker(tables, touch, symbol):
         raise MarketEmptyError('{} has no price: nothing is bid or asked, and nothing has traded'.format(symbol))
     tick = row.get('tickSize') or 0.01
     prices = {'last': last, 'buy': bid, 'sell': ask, 'mid': (float(bid) + float(ask)) / 2}
-    return {name: toNearest(price, tick) for name, price in prices.items()}
+    return {name: _rounded(price, tick) for name, price in prices.items()}
 
 
 def position(tables, symbol):
