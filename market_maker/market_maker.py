@@ -648,7 +648,7 @@ class OrderManager(object):
         self._mm_standing = standing.Standing()
         self._mm_stood = False  # whether the latest ladder was found standing as a whole
         self._mm_sizes = {}     # type: Dict[int, int]      # index of a level -> its random size
-        self._mm_planning = threading.Lock()   # one thread at a time decides what is missing
+        self._mm_planning = threading.Lock()   # type: Any   # one thread at a time decides what is missing
         self._mm_end = threading.Lock()   # taken for good by the one call of exit() that does the work
         self._mm_be_ready_to_stop()
         watched = [path for path in settings.WATCHED_FILES or () if os.path.exists(path)]

@@ -224,3 +224,11 @@ def test_an_order_that_turned_out_to_be_cancelled_counts_no_more():
 
     cancelled = row('a', 2, leaves=0, cum=0, ordStatus='Canceled')
     assert watch.bounds({'currentQty': 0, 'timestamp': stamp(1)}, [], {'a': cancelled}.get, 1.0) == (0, 0)
+
+
+def test_an_end_that_the_tables_have_seen_is_settled_at_once():
+    """A cancelled order is remembered only until the tables know of its end: then nothing is left to watch."""
+    commands = Commands()
+    commands.answered(row('a', 10, leaves=0), 0.0)
+    assert commands.overlay([], nothing, 1.0) == [] and not commands.is_settled()
+    assert commands.overlay([], lambda order_id: row('a', 10, leaves=0), 1.0) == [] and commands.is_settled()

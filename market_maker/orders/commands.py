@@ -116,11 +116,11 @@ class Commands(object):
             elif is_open(answer.row):
                 shown.append(dict(row, **answer.row))
         for order_id, answer in waiting.items():
-            if not is_open(answer.row):
+            if finished(order_id) is not None:   # the tables have seen its end, and do not bring it back
+                self._forget(order_id, answer)
+            elif not is_open(answer.row):
                 if now - answer.at > MEMORY:
                     self._forget(order_id, answer)
-            elif finished(order_id) is not None:
-                self._forget(order_id, answer)
             else:
                 shown.append(dict(answer.row))
         return shown
