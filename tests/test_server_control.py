@@ -292,6 +292,36 @@ def test_time_jumps_and_funding_is_paid(control, client):
                                           'money': {'XBt': 0, 'USDt': 0}, 'crossed': []}
 
 
+def test_funding_is_paid_at_a_chosen_pace():
+    """Paid is what is received, but for the remainder that the insurance fund takes."""
+    people = [{'key': name, 'secret': 's'} for name in ('long', 'short', 'other')]
+    with running(bid=60000, ask=60000.1, accounts=people, funding_interval=3600, control=True) as testnet:
+        clients = [Client(testnet, person['key'], 's') for person in people]
+        control = Control(testnet)
+        control.ask('PUT', 'market', {'frozen': True})
+        testnet.call(lambda: [testnet.exchange.take('XBTUSD', side, 10 ** 9) for side in ('Buy', 'Sell')])
+        control.ask('PUT', 'instruments/XBTUSD', {'fundingRate': 0.000333})
+        clients[0].place(symbol='XBTUSD', orderQty=70100, price=60000)
+        clients[1].place(symbol='XBTUSD', orderQty=-33300, price=60000)
+        clients[2].place(symbol='XBTUSD', orderQty=-36800, price=60000)
+        fund = [row['walletBalance'] for row in testnet.call(lambda: testnet.exchange.rows('insurance'))
+                if row['currency'] == 'XBt'][0]
+        control.ask('PUT', 'clock', {'advance': 3600})
+        paid = [[row['execComm'] for row in client.get('/execution') if row['execType'] == 'Funding']
+                for client in clients]
+        now = testnet.call(lambda: testnet.exchange.liquidator.purse('XBt').wallet)
+
+        assert client_intervals(clients[0]) == '2000-01-01T01:00:00.000Z'
+        assert [len(amounts) for amounts in paid] == [1, 1, 1]
+        assert paid[0][0] > 0 > paid[1][0] and now - fund == sum(amounts[0] for amounts in paid)
+        assert control.ask('GET', 'laws')['hold']
+
+
+def client_intervals(client):
+    """Return the funding interval that the instrument shows."""
+    return client.get('/instrument?symbol=XBTUSD')[0]['fundingInterval']
+
+
 def test_the_clock_is_made_wrong(control, client):
     assert control.ask('PUT', 'clock', {'skew': 90})['skew'] == 90
     assert 'has expired' in client.send('GET', '/position').text

@@ -17,6 +17,7 @@ pytest.importorskip('aiohttp', reason='the local exchange needs the testnet extr
 from local_client import Client  # noqa: E402
 
 from market_maker.commands import testnet  # noqa: E402
+from market_maker.server import faults  # noqa: E402
 from market_maker.server.local_exchange import running  # noqa: E402
 from market_maker.utils.errors import LocalExchangeError, SettingsError  # noqa: E402
 
@@ -99,6 +100,11 @@ def test_it_prints_the_line_that_controls_it(started):
     (['--account', '@none.json'], 'none.json'),
     (['--account', 'a:b', 'a:c'], None),
     (['--fees', '1'], '--fees 1'), (['--fees', '0.5,0.5'], '10 %'), (['--fees', 'nan,0'], '10 %'),
+    (['--funding-interval', '0'], 'funding every 0 seconds'), (['--funding-interval', 'nan'], 'take 1 to 28800'),
+    (['--faults', 'overlod'], 'did you mean overload'), (['--faults', 'lag:delay=x'], "delay is 'x'"),
+    (['--faults', 'lag:delay'], 'no option=value'), (['--state', '/'], '/: Is a directory'),
+    (['--state', 'x', '--market', 'replay', '--data', __file__], 'leave out the file x'),
+    (['--symbol', '.BXBT'], 'that is traded, not .BXBT alone'),
     (['--speed', '0'], 'speed'), (['--speed', 'nan'], 'speed'), (['--host', '256.1.1.1'], '256.1.1.1'),
 ])
 def test_bad_input_is_one_line(words, expected, tmpdir):
@@ -110,6 +116,15 @@ def test_bad_input_is_one_line(words, expected, tmpdir):
         with pytest.raises((SettingsError, LocalExchangeError)) as caught:
             testnet.main(parsed(*words))
     assert expected in str(caught.value) and '\n' not in str(caught.value) and caught.value.exit_code == 2
+
+
+def test_faults_are_listed(capsys):
+    """One word shows every fault with its options, and every profile."""
+    assert testnet.main(parsed('--faults', 'list')) == 0
+
+    shown = capsys.readouterr().out
+    listed = [line.split()[0] for line in shown.splitlines() if line[:1].isalpha()]
+    assert set(faults.CATALOGUE) | set(faults.PROFILES) <= set(listed)
 
 
 def test_a_taken_port_is_one_line():

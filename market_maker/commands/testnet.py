@@ -56,19 +56,21 @@ def add_arguments(parser: Any) -> None:
     add('--speed', type=float, default=1.0, help='how fast time passes (default: %(default)s)')
     add('--seed', type=int, help='same seed, same market (default: a new one each time)')
     add('--account', metavar='KEY:SECRET|@FILE', action='append', default=[],
-        help='an account, or a JSON file with one or a list of them (key, secret, balance, positions, permissions); '
-             'without this option anybody on this machine may open accounts')
+        help='an account, or a JSON file with one or a list of them (key, secret, balance, positions, permissions, '
+             'cidr, keys); without this option anybody on this machine may open accounts')
     add('--state', metavar='FILE',
         help='keep accounts, positions and orders in FILE (SQLite), and go on with those that are in it (default: all '
              'is forgotten at the end)')
     add('--fees', metavar='MAKER,TAKER',
         help='fees of all contracts as fractions, for example --fees=-0.0001,0.0005 (with =, because of the minus)')
+    add('--funding-interval', metavar='SECONDS', type=float,
+        help='pay funding every so many seconds (default: at 04:00, 12:00 and 20:00 UTC)')
     add('--no-rate-limits', action='store_true', help='never answer 429')
     add('--control', action='store_true',
         help='let whoever has the token that is printed do more than trade: accounts, market, clock, faults')
     add('--faults', metavar='F', nargs='+', action='append', default=[],
-        help='trouble, for testing clients: a profile (overload, rally, flaky-network, maintenance, everything) or a '
-             'fault with options, for example lost-reply:rate=0.1,verbs=POST')
+        help='trouble, for testing clients: profiles, or faults with their options, for example overload '
+             'lost-reply:rate=0.1,verbs=POST; the word list shows them all and ends')
     add('--attached', action='store_true', help=argparse.SUPPRESS)
 
 
@@ -76,6 +78,9 @@ def main(args: Any) -> int:
     """Serve until SIGINT or SIGTERM (or, attached, until nobody needs the exchange) and return the exit code."""
     options = _options(args)
     local.need_extra()
+    if 'list' in options['faults']:
+        print('\n'.join(fault_lines()))
+        return EXIT_OK
     from market_maker.server import local_exchange
     log.setup_custom_logger('root', logging.WARNING if args.attached else logging.INFO)
     lifeline = None
@@ -143,6 +148,16 @@ def greeting(server: Any, args: Any) -> List[str]:
                     'Ctrl-C ends it.']
 
 
+def fault_lines() -> List[str]:
+    """Return the table of faults and profiles."""
+    from market_maker.server import faults
+    lines = (faults.__doc__ or '').splitlines()
+    rules = [number for number, line in enumerate(lines) if line.startswith('===')] or [0, 0]
+    profiles = ['{:<19} {}'.format(name, profile.about) for name, profile in faults.PROFILES.items()]
+    return (lines[rules[0] + 1:rules[-1]] + ['', 'Every fault takes account, seconds, rate, count and skip.', '',
+                                             'Profiles:'] + profiles)
+
+
 def _details(server, args):
     # type: (Any, Any) -> str
     if args.market in ('simulated', 'lively'):
@@ -175,7 +190,8 @@ def _options(args):
             'ask': args.ask, 'data': data, 'queue': args.queue, 'speed': args.speed, 'fees': _fees(args.fees),
             'people': people, 'closed_accounts': bool(people), 'rate_limits': not args.no_rate_limits,
             'host': args.host, 'port': args.port, 'faults': [word for group in args.faults for word in group],
-            'control': args.control, 'state': args.state}
+            'control': args.control, 'state': args.state,
+            'funding_interval': args.funding_interval}
 
 
 def _fees(text):

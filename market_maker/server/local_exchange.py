@@ -427,17 +427,21 @@ def assemble(kind: str = 'simulated', symbols: Sequence[str] = (), seed: Optiona
              speed: float = 1.0, fees: Optional[Tuple[float, float]] = None, people: Iterable[Dict[str, Any]] = (),
              closed_accounts: bool = False, rate_limits: bool = True, host: str = '127.0.0.1', port: int = 0,
              clock: Clock = REAL, faults: Sequence[str] = (), control: bool = False,
-             state: Optional[str] = None) -> LocalExchange:
+             state: Optional[str] = None, funding_interval: Optional[float] = None) -> LocalExchange:
     """Return an exchange that is ready to start: ``kind`` of market, its options, and the accounts in ``people``.
 
     ``symbols`` defaults to all there are, in a replay to those that the recording names.  ``seed`` None takes one from
     the system.  ``fees`` is (maker, taker) as fractions, None those of the instruments.  ``faults`` are words of
     ``--faults``; with ``control`` it has a control interface, whose token is ``.control.token``; ``state`` is the
-    path of a file that keeps the accounts.  Raise SettingsError for anything that cannot be used.
+    path of a file that keeps the accounts; ``funding_interval`` the seconds between two payments of funding.
+    Raise SettingsError for anything that cannot be used.
     """
     if not 0 < speed < 1e6:
         raise SettingsError('a speed of {} makes no sense: take 1 for real time, 10 for ten times that'.format(speed))
     chosen = _known_symbols(symbols, data if kind == 'replay' else ())
+    if funding_interval is not None and not 1 <= funding_interval <= instruments.FUNDING_INTERVAL:
+        raise SettingsError('funding every {:g} seconds makes no sense: take 1 to {}, or leave it out for every eight '
+                            'hours'.format(funding_interval, instruments.FUNDING_INTERVAL))
     if state is not None and kind == 'replay':
         raise SettingsError('accounts cannot be kept over a replay, whose time begins anew with each run: leave out '
                             'the file {}'.format(state))
@@ -460,6 +464,9 @@ def assemble(kind: str = 'simulated', symbols: Sequence[str] = (), seed: Optiona
             if kept is not None:
                 kept.park(listed)
             exchange = Exchange(listed, pace.start, random.Random('exchange ' + drawn), fees=fees)
+            for symbol, tape in exchange.tapes.items():
+                if funding_interval is not None and tape.instrument.expires is None:
+                    exchange.set_funding(symbol, interval=funding_interval)
             if kept is not None:
                 kept.restore(exchange)
             for description in people:

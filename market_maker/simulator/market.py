@@ -370,7 +370,8 @@ def make(kind, symbols, seed=None, bid=None, ask=None, size=None, prices=None, d
     """
     traded = [symbol for symbol in symbols if not symbol.startswith('.')]
     if not traded:
-        raise ValueError('a market needs at least one symbol that is traded, not {}'.format(list(symbols)))
+        raise ValueError('a market needs at least one symbol that is traded, not {} alone'.format(
+            ', '.join(symbols) or 'nothing'))
     if kind in ('simulated', 'lively'):
         rng = seed if isinstance(seed, random.Random) else random.Random(seed)
         return Simulated(traded, rng, 'lively' if kind == 'lively' else 'faithful', prices)

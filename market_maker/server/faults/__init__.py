@@ -60,7 +60,8 @@ missing-partial     an image is not sent, changes are                           
 doubled-partial     an image is sent twice                                                    tables, delay (2 s)
 late-partial        nothing of a table is sent until its late image                           tables, delay (2 s)
 early-deltas        changes are sent before the late image                                    tables, delay (2 s)
-duplicate-inserts   inserts are sent twice                                                    tables
+duplicate-inserts   inserts are sent twice                                                    tables, actions (insert,
+                                                                                              update, delete)
 reordered           messages of different tables overtake each other                          tables, delay (0.05 s)
 refused-upgrade     WebSockets cannot be opened                                               status (503, 429, 502)
 crossed-book        bid and ask change places in the tables that show them                    symbol
@@ -142,7 +143,7 @@ CATALOGUE = collections.OrderedDict([
     ('doubled-partial', (streams.Images, {'how': 'doubled'})),
     ('late-partial', (streams.Images, {'how': 'late'})),
     ('early-deltas', (streams.Images, {'how': 'early-deltas'})),
-    ('duplicate-inserts', (streams.DuplicateInserts, {})),
+    ('duplicate-inserts', (streams.Duplicates, {})),
     ('reordered', (streams.Reordered, {})),
     ('refused-upgrade', (streams.RefusedUpgrade, {})),
     ('crossed-book', (streams.Crossed, {})),
@@ -179,10 +180,9 @@ def parse(word: str) -> Tuple[str, Dict[str, Any]]:
 def make(name: str, server: Any, options: Dict[str, Any], rng: random.Random) -> Fault:
     """Return a fault that is not switched on yet; raise SettingsError for a name or an option that makes no sense."""
     if name not in CATALOGUE:
-        nearest = get_close_matches(str(name), list(CATALOGUE) + list(PROFILES), 1)
-        raise SettingsError('no fault or profile is called {!r}: {}there are {}; profiles: {}'.format(
-            name, 'did you mean {}? '.format(nearest[0]) if nearest else '', ', '.join(CATALOGUE),
-            ', '.join(PROFILES)))
+        nearest = get_close_matches(str(name), list(PROFILES) + list(CATALOGUE), 1)
+        raise SettingsError('no fault or profile is {!r}: {}`marketmaker testnet --faults list` shows them'.format(
+            name, 'did you mean {}? '.format(nearest[0]) if nearest else ''))
     kind, presets = CATALOGUE[name]
     choices = {option: (presets.get(option, default), check)
                for option, (default, check) in dict(Fault.COMMON, **kind.OPTIONS).items()}

@@ -215,13 +215,15 @@ class SilentSockets(StreamFault):
             session.divert(MuteTransport(session.transport))
 
 
-class DuplicateInserts(StreamFault):
-    """Inserts are sent twice."""
+class Duplicates(StreamFault):
+    """Messages are sent twice: inserts, or (``actions``) others too."""
+
+    OPTIONS = dict(StreamFault.OPTIONS, actions=(('insert',), words('insert', 'update', 'delete')))
 
     def carry(self, session: Any, frame: Frame, onward: Onward) -> None:
         """Send it, and once more."""
         onward(frame)
-        if frame.action == 'insert' and self.strikes():
+        if frame.action in self.options['actions'] and self.strikes():
             onward(frame)
 
 
