@@ -30,6 +30,14 @@ def still():
 
 
 @pytest.fixture
+def ours():
+    """An exchange for one test alone, whose clock and prices it may move."""
+    exchange = start('--market', 'still', '--bid', '60000', '--ask', '60000.5', '--symbol', 'XBTUSD')
+    yield exchange
+    stop(exchange)
+
+
+@pytest.fixture
 def seconds():
     """For how long streams are followed."""
     return float(os.environ.get('CLIENT_SECONDS') or 60)

@@ -5,6 +5,8 @@ import signal
 import subprocess
 import sys
 
+import requests
+
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
 
@@ -16,8 +18,9 @@ FEES = '-0.0001,0.0005'   # a rebate for makers: ccxt tells makers from takers b
 class Exchange:
     """A running ``marketmaker testnet``: where it is, and who has an account there."""
 
-    def __init__(self, process, base):
+    def __init__(self, process, base, token):
         self.process = process
+        self._token = token                          # of the control interface
         self.base = base                             # http://host:port
         self.url = base + '/api/v1/'
         self.ws_url = 'ws' + base[len('http'):] + '/realtime'
@@ -25,17 +28,26 @@ class Exchange:
         self.other = (OTHER_KEY, OTHER_SECRET)
 
 
+    def control(self, verb, path, **body):
+        """Ask for what no trader can do; return the answer."""
+        answer = requests.request(verb, '{}/local-exchange/control/{}'.format(self.base, path), json=body or None,
+                                  headers={'Authorization': 'Bearer ' + self._token}, timeout=20)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+
 def start(*words):
     """Return an Exchange of ``marketmaker testnet WORDS`` on a free port."""
     process = subprocess.Popen(
-        [sys.executable, '-m', 'market_maker', 'testnet', '--port', '0', '--fees=' + FEES,
+        [sys.executable, '-m', 'market_maker', 'testnet', '--port', '0', '--control', '--fees=' + FEES,
          '--account', KEY + ':' + SECRET, '--account', OTHER_KEY + ':' + OTHER_SECRET] + list(words),
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
     said = []
     while not said or 'Ctrl-C ends it.' not in said[-1]:
         said.append(process.stdout.readline())
         assert said[-1], 'marketmaker testnet ended: ' + ''.join(said)
-    return Exchange(process, re.search(r'Local exchange at (http://\S+)/api/v1/', ''.join(said)).group(1))
+    base = re.search(r'Local exchange at (http://\S+)/api/v1/', ''.join(said)).group(1)
+    return Exchange(process, base, re.search(r'Bearer (\w+)', ''.join(said)).group(1))
 
 
 def stop(exchange):

@@ -1,6 +1,4 @@
 """ccxt's bitmex class, the synchronous one: every unified method that a trader needs, checked against plain REST."""
-import time
-
 import ccxt
 import pytest
 from exchange_process import start, stop
@@ -177,24 +175,45 @@ def test_funding_and_the_rest_of_the_market(client, plain):
     assert client.fetch_deposit_withdraw_fees(['BTC'])['BTC']['withdraw']['fee'] > 0
 
 
-def test_funding_that_was_paid():
-    """Hours pass in seconds: the rate is in the history of funding, and what a position paid among its trades."""
-    hurried = start('--market', 'still', '--bid', '60000', '--ask', '60000.5', '--symbol', 'XBTUSD', '--speed', '4000',
-                    '--no-rate-limits')
-    try:
-        client = ccxt_client(hurried)
-        client.create_order(BTC, 'market', 'buy', 1000)
-        funding, deadline = [], time.time() + 60
-        while not funding and time.time() < deadline:
-            funding = [trade for trade in client.fetch_my_trades(BTC) if trade['info']['execType'] == 'Funding']
-        history = client.fetch_funding_rate_history(BTC, limit=50)
-    finally:
-        stop(hurried)
+def test_funding_that_was_paid(ours):
+    """When eight hours have passed the rate is in the history of funding, and what was paid among the trades."""
+    client = ccxt_client(ours)
+    client.create_order(BTC, 'market', 'buy', 1000)
+    ours.control('PUT', 'clock', advance=8 * 3600)
 
-    assert {row['fundingRate'] for row in history} == {0.0001} and {row['symbol'] for row in history} == {BTC}
-    assert funding[0]['timestamp'] in [row['timestamp'] for row in history]
-    assert funding[0]['timestamp'] % (4 * 3600 * 1000) == 0
-    assert funding[0]['fee']['cost'] > 0 and funding[0]['takerOrMaker'] is None
+    history = client.fetch_funding_rate_history(BTC, limit=50)
+    assert [row['fundingRate'] for row in history] == [0.0001] and history[0]['symbol'] == BTC
+    paid, = [trade for trade in client.fetch_my_trades(BTC) if trade['info']['execType'] == 'Funding']
+    assert paid['timestamp'] == history[0]['timestamp'] and paid['timestamp'] % (4 * 3600 * 1000) == 0
+    assert paid['fee']['cost'] > 0 and paid['takerOrMaker'] is None
+
+
+def test_a_withdrawal_stays_pending_until_it_is_confirmed(ours):
+    client = ccxt_client(ours)
+    asked = client.withdraw('BTC', 0.5, 'an-address-of-mine', None, {'network': 'BTC'})
+    assert (asked['type'], asked['status'], asked['amount']) == ('withdrawal', 'pending', 0.5)
+
+    waiting, = ours.control('GET', 'withdrawals')
+    ours.control('PUT', 'withdrawals/' + waiting['transactID'], action='confirm')
+    moved = {one['type']: one for one in client.fetch_deposits_withdrawals('BTC')}
+    assert (moved['deposit']['status'], moved['deposit']['amount']) == ('ok', 10.0)
+    assert (moved['withdrawal']['status'], moved['withdrawal']['amount']) == ('ok', 0.5)
+    assert client.fetch_balance()['total']['BTC'] == 10 - 0.5 - moved['withdrawal']['fee']['cost']
+
+
+def test_a_liquidation(ours):
+    """An isolated position is gone once the mark has passed the liquidation price that ccxt was shown."""
+    client = ccxt_client(ours)
+    client.set_leverage(100, BTC)
+    client.create_order(BTC, 'market', 'buy', 1000)
+    held, = client.fetch_positions([BTC])
+    assert 59000 < held['liquidationPrice'] < 60000 and held['marginMode'] == 'isolated'
+    ours.control('PUT', 'instruments/XBTUSD', markPrice=held['liquidationPrice'] + 0.5)
+    assert client.fetch_positions([BTC])[0]['contracts'] == 1000
+    ours.control('PUT', 'instruments/XBTUSD', markPrice=held['liquidationPrice'] - 0.5)
+
+    assert [one for one in client.fetch_positions([BTC]) if one['contracts']] == []
+    assert sum(trade['amount'] for trade in client.fetch_my_trades(BTC) if trade['side'] == 'sell') == 1000
 
 
 def test_cancel_all_after(client):

@@ -210,3 +210,24 @@ def test_short_books_and_several_symbols(lively):
         finally:
             await client.close()
     asyncio.run(use())
+
+
+def test_a_liquidation_is_watched(ours):
+    """Whoever watches liquidations sees one come."""
+    async def use():
+        client = pro_client(ours)
+        try:
+            await client.load_markets()
+            await client.set_leverage(100, BTC)
+            await client.create_order(BTC, 'market', 'buy', 1000000)
+            held, = await client.fetch_positions([BTC])
+            watching = asyncio.ensure_future(client.watch_liquidations(BTC))
+            assert await settled(lambda: client.liquidations is not None), 'no image of the liquidations'
+            ours.control('PUT', 'instruments/XBTUSD', markPrice=held['liquidationPrice'] - 1)
+            return await asyncio.wait_for(watching, 20)
+        finally:
+            await client.close()
+    seen = asyncio.run(use())
+
+    assert (seen['symbol'], seen['side']) == (BTC, 'sell')
+    assert seen['price'] > 0 and seen['info']['leavesQty'] > 0
