@@ -660,7 +660,8 @@ class ExchangeInterface(object):
             return ''
         currency = self.get_instrument().get('settlCurrency') or 'XBt'
         allowed = losses.Bounds(most[0], most[1], most[2], currency, contracts.settle_scale(currency))
-        return self._loss_watch().check(self._funds().get('marginBalance'), allowed, time.time(), time.monotonic())
+        return self._loss_watch().check(self._funds().get('marginBalance'), allowed, self.bitmex.exchange_time(),
+                                        time.monotonic())
 
     def _loss_watch(self):
         # type: () -> losses.Losses

@@ -280,9 +280,12 @@ def test_beside_a_running_bot(world):
         bot.start('XBTUSD')
         until(lambda: len(world.open_names()) == 4, 30, bot.text)
         before = world.open_names()
-        assert len(json.loads(world.run('status', '--json')[1])['orders']['own']) == 4
+        found = json.loads(world.run('status', '--json')[1])
+        assert len(found['orders']['own']) == 4 and found['bot'] == {'running': True, 'pid': bot.process.pid}
+        assert any('it runs, process' in line for line in world.run('doctor')[1].splitlines())
 
-        assert world.run('cancel')[0] == 0
+        code, out, err = world.run('cancel')
+        assert (code, err) == (0, []) and 'The bot runs (process {})'.format(bot.process.pid) in out
         until(lambda: len(world.open_names()) == 4 and not set(before) & set(world.open_names()), 30, bot.text)
 
         world.client.place(symbol='XBTUSD', side='Buy', orderQty=500000, ordType='Market')   # the fee is a loss
@@ -292,5 +295,6 @@ def test_beside_a_running_bot(world):
         until(lambda: len(world.open_names()) == 4, 30, bot.text)
         assert bot.stop(signal.SIGTERM) == 0, bot.text()
         assert world.open_names() == [] and 'ERROR' not in bot.text() and 'Traceback' not in bot.text()
+        assert json.loads(world.run('status', '--json')[1])['bot']['running'] is False
     finally:
         bot.kill()
