@@ -166,6 +166,22 @@ def test_tables_of_many_contracts_are_one_in_time():
     assert client.get('/trade', symbol='.BXBT', reverse='true', count=1)[0]['price'] == 2005
 
 
+@pytest.mark.parametrize('series, symbols', [
+    ('XBT', 'XBT7D'), ('xbt:nearest', 'XBT7D'), ('XBT:weekly', 'XBT7D'), ('XBT:Perpetual', 'XBTUSD XBTUSDT'),
+    ('XBT:quarterly', ''), ('ETH', 'ETHUSD'), ('eth:perpetual', 'ETHUSD'), ('ETH:weekly', ''), ('LTC', ''),
+    ('xbtusd', 'XBTUSD'), ('.bxbt', '.BXBT'),
+])
+def test_series_of_contracts(series, symbols):
+    """A bare series is its contract that expires first, or its perpetual; with a timeframe it is those of that one."""
+    exchange = an_exchange(None)
+    client = Client(exchange, exchange.open_account('key', 'secret'))
+
+    assert sorted(row['symbol'] for row in client.get('/instrument', symbol=series)) == symbols.split()
+    assert client.get('/instrument/activeIntervals') == {
+        'intervals': ['XBT:perpetual', 'ETH:perpetual', 'XBT:perpetual', 'XBT:weekly'],
+        'symbols': ['XBTUSD', 'ETHUSD', 'XBTUSDT', 'XBT7D']}
+
+
 def test_columns_keep_the_keys(client):
     """Chosen columns come with the key columns, also as a comma list."""
     assert client.get('/order', columns='side,price', count=1, filter='{"open": true}')[0].keys() == {'orderID', 'side',

@@ -406,7 +406,7 @@ class Api(object):
         return [one.row for one in self.exchange.instruments.values() if wanted(one)]
 
     def _intervals(self, params: Params, account: Any) -> Dict[str, Any]:
-        pairs = [('{}:{}'.format(one.row['rootSymbol'], 'perpetual' if one.expires is None else 'weekly'), one.symbol)
+        pairs = [('{}:{}'.format(one.row['rootSymbol'], one.timeframe), one.symbol)
                  for one in self.exchange.instruments.values() if not one.is_index and one.row['state'] == 'Open']
         return {'intervals': [pair[0] for pair in pairs], 'symbols': [pair[1] for pair in pairs]}
 

@@ -262,6 +262,15 @@ class Instrument(object):
         if rate is not None:
             self.row['fundingRate'] = rate
 
+    @property
+    def timeframe(self) -> str:
+        """What a contract is called in its series: 'perpetual', 'weekly' when it is listed anew each week, else
+        'quarterly'.
+        """
+        if self.expires is None:
+            return 'perpetual'
+        return 'weekly' if self.row.get('relistInterval') == span(WEEK) else 'quarterly'
+
     # -- life --------------------------------------------------------------------------------------
 
     def back_to(self, date: Any) -> None:

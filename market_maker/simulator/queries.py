@@ -77,19 +77,16 @@ def symbols_of(value: Any, instruments: Any) -> Callable[[Any], bool]:
     if name in instruments:
         return lambda symbol: bool(symbol == name)
     root, _, timeframe = value.partition(':')
+    timeframe = timeframe.lower() or 'nearest'
+    if timeframe not in TIMEFRAMES:
+        raise Refusal(400, 'Invalid symbol')
     series = [instrument for instrument in instruments.values()
               if not instrument.is_index and instrument.row['rootSymbol'] == root.upper()]
-    if timeframe and timeframe.lower() not in TIMEFRAMES:
-        raise Refusal(400, 'Invalid symbol')
-    dated = sorted((instrument for instrument in series if instrument.expires is not None),
-                   key=lambda instrument: instrument.expires)
-    perpetuals = [instrument for instrument in series if instrument.expires is None]
-    if timeframe.lower() == 'perpetual':
-        wanted = perpetuals
-    elif timeframe and timeframe.lower() not in ('nearest', 'weekly'):
-        wanted = []
+    if timeframe == 'nearest':
+        dated = [instrument for instrument in series if instrument.expires is not None]
+        wanted = sorted(dated, key=lambda instrument: instrument.expires)[:1] or series[:1]
     else:
-        wanted = dated[:1] or perpetuals[:1]
+        wanted = [instrument for instrument in series if instrument.timeframe == timeframe]
     names = frozenset(instrument.symbol for instrument in wanted)
     return lambda symbol: symbol in names
 
