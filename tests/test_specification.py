@@ -28,6 +28,7 @@ from market_maker.simulator import schema  # noqa: E402
 
 st = hypothesis.strategies
 ANSWER_WITHIN = 20   # seconds, on the slowest machine
+ONCE = {'deadline': None, 'database': None, 'suppress_health_check': list(hypothesis.HealthCheck)}
 PEOPLE = [{'key': 'alice', 'secret': 's', 'permissions': ['order', 'withdraw']},
           {'key': 'bob', 'secret': 's'}]
 
@@ -213,10 +214,8 @@ bytes_of_a_request = st.one_of(
               st.sampled_from([b'', b'{}', b'zz\r\n', b'0\r\n\r\n', b'\xff\xfe'])))
 
 
-@hypothesis.settings(max_examples=40, deadline=None, database=None, derandomize=True)
-@hypothesis.given(bytes_of_a_request)
-def test_bytes_that_are_no_request(testnet, data):
-    """Whatever bytes come, once the client has said all it has to say the connection ends, and others are served."""
+def check_bytes(testnet, data):
+    """Send bytes and the end of them: whatever they are, the connection ends, and not with a 5xx."""
     with socket.create_connection(('127.0.0.1', testnet.port), ANSWER_WITHIN) as raw:
         try:
             raw.sendall(data)
@@ -225,6 +224,21 @@ def test_bytes_that_are_no_request(testnet, data):
         except (ConnectionResetError, BrokenPipeError):
             answer = b''
     assert answer.split(b' ')[1:2] < [b'5'], answer[:200]
+
+
+@hypothesis.settings(max_examples=40, derandomize=True, **ONCE)
+@hypothesis.given(bytes_of_a_request)
+def test_bytes_that_are_no_request(testnet, data):
+    """Bytes of any kind."""
+    check_bytes(testnet, data)
+
+
+@pytest.mark.soak
+@hypothesis.settings(max_examples=5000, **ONCE)
+@hypothesis.given(bytes_of_a_request)
+def test_many_bytes_that_are_no_request(testnet, data):
+    """The same by the thousand."""
+    check_bytes(testnet, data)
 
 
 # -- frames ----------------------------------------------------------------------------------------
@@ -241,10 +255,11 @@ commands = st.fixed_dictionaries({}, optional={
 frames = st.one_of(commands.map(json.dumps), anything.map(json.dumps), words, st.sampled_from(['help', '{', '[[[']))
 
 
-@hypothesis.settings(max_examples=60, deadline=None, database=None, derandomize=True)
-@hypothesis.given(st.lists(frames.filter(lambda text: text != 'ping'), min_size=1, max_size=8), st.booleans())
-def test_frames_of_any_kind(testnet, texts, is_known):
-    """Each frame is answered, nothing is answered by a 5xx, and a ping after all of them comes back."""
+some_frames = st.lists(frames.filter(lambda text: text != 'ping'), min_size=1, max_size=8)
+
+
+def check_frames(testnet, texts, is_known):
+    """Send frames: each is answered, nothing is answered by a 5xx, and a ping after all of them comes back."""
     with Socket(testnet.ws_url, auth_headers('alice', 's') if is_known else None) as ws:
         ws.recv()
         for text in texts:
@@ -254,6 +269,21 @@ def test_frames_of_any_kind(testnet, texts, is_known):
     answers = [frame for frame in ws.frames[1:-1] if isinstance(frame, dict) and 'table' not in frame]
     assert len(answers) >= len([text for text in texts if not is_quiet(text)])
     assert not [frame for frame in answers if frame.get('status', 400) >= 500], answers
+
+
+@hypothesis.settings(max_examples=60, derandomize=True, **ONCE)
+@hypothesis.given(some_frames, st.booleans())
+def test_frames_of_any_kind(testnet, texts, is_known):
+    """Commands that make sense and others, with and without a login."""
+    check_frames(testnet, texts, is_known)
+
+
+@pytest.mark.soak
+@hypothesis.settings(max_examples=5000, **ONCE)
+@hypothesis.given(some_frames, st.booleans())
+def test_many_frames_of_any_kind(testnet, texts, is_known):
+    """The same by the thousand."""
+    check_frames(testnet, texts, is_known)
 
 
 def is_quiet(text):
