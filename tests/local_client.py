@@ -13,7 +13,8 @@ from market_maker.auth.signing import generate_signature
 class Client:
     """Speaks REST with one key (or none)."""
 
-    def __init__(self, testnet, key=None, secret=None):
+    def __init__(self, testnet, key=None, secret=None, timeout=10):
+        self.timeout = timeout
         self.base = testnet.url.rstrip('/')
         self.key = testnet.key if key is None else key
         self.secret = testnet.secret if secret is None else secret
@@ -29,8 +30,8 @@ class Client:
             sent.update({'api-key': self.key, 'api-expires': expires,
                          'api-signature': generate_signature(self.secret, verb, '/api/v1' + path, expires, text)})
         sent.update(headers or {})
-        return self.session.request(verb, self.base + path, data=text.encode('utf-8'), headers=sent, timeout=10,
-                                    **options)
+        return self.session.request(verb, self.base + path, data=text.encode('utf-8'), headers=sent,
+                                    timeout=self.timeout, **options)
 
     def get(self, path, **options):
         """Return the decoded answer of a GET that must succeed."""

@@ -1,8 +1,12 @@
 """Every injected fault as its victim sees it, over real sockets; the board; the profiles."""
+import collections
 import email.utils
 import inspect
+import logging
 import os
+import random
 import re
+import threading
 import time
 
 import pytest
@@ -11,10 +15,12 @@ pytest.importorskip('aiohttp', reason='the local exchange needs the testnet extr
 
 import requests  # noqa: E402
 import websocket  # noqa: E402
+from engine_world import check_laws  # noqa: E402
 from local_client import Client, Socket, auth_headers, is_about  # noqa: E402
 
 from market_maker.server import faults  # noqa: E402
 from market_maker.server.local_exchange import running  # noqa: E402
+from market_maker.simulator import laws  # noqa: E402
 from market_maker.simulator.timestamps import seconds_of  # noqa: E402
 from market_maker.utils.errors import SettingsError  # noqa: E402
 
@@ -621,6 +627,72 @@ def test_a_profile_plays_until_it_is_cleared(testnet, client, name, monkeypatch)
 
     assert client.send('GET', '/position').status_code == 200
     assert client.get('/instrument?symbol=XBTUSD')[0]['state'] == 'Open'
+
+
+def suffer(profile, seed, seconds):
+    """Let four clients meet a profile in fast motion; return what they met and the exchange at the end."""
+    met = collections.Counter()
+    with running('lively', symbols=('XBTUSD', 'ETHUSD'), seed=seed) as testnet:
+        testnet.faults.play(profile, seed=seed)
+        end = time.monotonic() + seconds
+
+        def order(number):
+            client, rng, ids = Client(testnet, timeout=1), random.Random(number), []
+            sides, prices = ('Buy', 'Sell'), (70000, 78000.5, 78100, 85000)
+            while time.monotonic() < end:
+                act = rng.random()
+                try:
+                    if act < 0.4 or not ids:
+                        answer = client.send('POST', '/order', {
+                            'symbol': 'XBTUSD', 'orderQty': 100 * rng.randint(1, 9), 'side': rng.choice(sides),
+                            'price': rng.choice(prices)})
+                        ids = (ids + [answer.json()['orderID']])[-20:] if answer.status_code == 200 else ids
+                    elif act < 0.6:
+                        answer = client.send('PUT', '/order', {'orderID': rng.choice(ids), 'orderQty': 500})
+                    else:
+                        answer = client.send('DELETE', '/order', {'orderID': rng.sample(ids, min(3, len(ids)))})
+                    met[answer.status_code] += 1
+                except (requests.exceptions.RequestException, ValueError) as error:
+                    met[type(error).__name__] += 1
+
+        def listen():
+            url = testnet.ws_url + '?subscribe=quote,orderBookL2,instrument,order,execution,position,margin'
+            while time.monotonic() < end:
+                try:
+                    with Socket(url, auth_headers(testnet.key, testnet.secret)) as ws:
+                        ws.socket.settimeout(0.5)
+                        while time.monotonic() < end:
+                            ws.recv()
+                            ws.frames.clear()
+                            met['frame'] += 1
+                except (websocket.WebSocketException, OSError) as error:
+                    met[type(error).__name__] += 1
+
+        threads = [threading.Thread(target=act, args=args) for act, args in (
+            (order, (1,)), (order, (2,)), (listen, ()), (listen, ()))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        testnet.faults.clear()
+        wait_for(lambda: testnet.server._restart is None)
+        testnet.call(lambda: check_laws(testnet.exchange))
+        money = testnet.call(lambda: laws.money(testnet.exchange))
+        return met, money, testnet.faults.rows()
+
+
+@pytest.mark.parametrize('profile,seconds', [('everything', 3)] + [
+    pytest.param(name, 60, marks=pytest.mark.soak) for name in faults.PROFILES])
+def test_clients_in_trouble_break_nothing_of_the_exchange(profile, seconds, monkeypatch, caplog):
+    """Whatever happens, nothing goes wrong inside: no error in the log, books and money in balance, nothing left on."""
+    quick = faults.PROFILES[profile]._replace(calm=(0.0, 0.1), length=(0.1, 0.4))
+    monkeypatch.setitem(faults.PROFILES, profile, quick)
+
+    met, money, left = suffer(profile, 7, seconds)
+
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
+    assert (money, left) == ({'XBt': 0, 'USDt': 0}, [])
+    assert met[200] > 10 and met['frame'] > 10 and len(met) > 3, met
 
 
 def test_an_exchange_may_begin_in_trouble():
