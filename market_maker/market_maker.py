@@ -259,8 +259,7 @@ class OrderManager(object):
         """
         try:
             while True:
-                sys.stdout.write('-----\n')
-                sys.stdout.flush()
+                self._mm_draw_line()
                 self.check_file_change()
                 self._mm_wait()
                 if not self.check_connection():
@@ -298,6 +297,18 @@ class OrderManager(object):
     _mm_has_begun = False     # reset() was called
     _mm_left = 0              # our orders that may still rest at the end
     _mm_failure = None        # type: Any   # what the strategy failed with last, as it was logged
+
+    def _mm_draw_line(self):
+        # type: () -> None
+        """Print the line between two looks at the market; without it, where the disk under stdout is full."""
+        try:
+            sys.stdout.write('-----\n')
+            sys.stdout.flush()
+        except BrokenPipeError:   # whoever read it has left, and wants nothing more
+            raise
+        except OSError as error:
+            sys.stdout = open(os.devnull, 'w')   # what waits in the old one would fail once more at the end
+            logger.error('Nothing can be printed any more: %s.', error.strerror or error)
 
     def _mm_pass(self):
         # type: () -> None

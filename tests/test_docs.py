@@ -217,10 +217,32 @@ def test_messages_in_troubleshooting_are_those_of_the_code():
 
 def test_the_table_of_outcomes_is_the_policy_of_the_client():
     """What the docs say about each answer of the exchange is what rest/retry.py does."""
-    documented = {cells[0].strip('`'): tuple(cells[2:]) for cells in rows(os.path.join('docs', 'troubleshooting.md'), 8)
+    documented = {cells[0].strip('`'): tuple(cells[2:8]) for cells in rows(os.path.join('docs', 'resilience.md'), 9)
                   if cells[0].startswith('`')}
 
     assert documented == dict(retry.TABLE)
+
+
+def test_the_table_of_faults_has_each_fault_of_the_local_exchange_once():
+    """A reader finds in one place what the bot does about whatever can be made to go wrong."""
+    faults = pytest.importorskip('market_maker.server.faults')
+    told = [name for cells in rows(os.path.join('docs', 'resilience.md'), 3) if cells[0].startswith('`')
+            for name in cells[0].replace('`', '').split(', ')]
+
+    assert sorted(told) == sorted(faults.CATALOGUE)
+
+
+def test_what_the_bot_does_is_shown_by_tests_that_exist():
+    """Each row of the tables of answers, faults and ends names at least one test, and those it names are there."""
+    lines = [cells for count in (3, 9) for cells in rows(os.path.join('docs', 'resilience.md'), count)
+             if cells[-1] != 'shown by']
+
+    assert len(lines) > 40
+    for cells in lines:
+        named = re.findall(r'`(tests/[\w./]+\.py)::(\w+)`', cells[-1])
+        assert named, cells
+        for path, name in named:
+            assert name in functions_of(path), '{}::{}'.format(path, name)
 
 
 def parsers():
