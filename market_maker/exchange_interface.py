@@ -95,6 +95,7 @@ class ExchangeInterface(object):
         self.watched_reconnects = None   # type: Optional[int]   # of the connection that is compared; None: no guard
         self._no_quotes = ''     # why there are none, as it was logged, without its numbers
         self._counting = threading.RLock()   # a signal's handler may come back here on the same thread
+        self._excess_told = set()   # type: Any   # why orders of the strategy's were not sent, as it was logged
         self._not_cleared = ''    # why a closed side was not cleared, as it was logged
         self._pulling = threading.Lock()   # taken, without waiting, by the one thread that pulls
         self._is_stale = False   # an amend was refused for an order that rests no more: the ladder wants another look
@@ -647,8 +648,7 @@ class ExchangeInterface(object):
             results = self.tally()
             bought, sold = results.bought, results.sold
         if bounds['MOVE_LIMIT'] is not None:
-            row = self.get_instrument()
-            price = row.get('midPrice') or row.get('lastPrice')
+            price = self.get_instrument().get('midPrice')
         margin = self.get_margin() if bounds['FREE_MARGIN_LIMIT'] else {}
         return limits.Facts(time.monotonic(), low, high, position, margin, price, bought, sold, self._lost(bounds))
 
@@ -686,7 +686,10 @@ class ExchangeInterface(object):
         # type: (List[Dict[str, Any]], List[Any]) -> List[Dict[str, Any]]
         """Return the orders that the limits allow; say which they do not."""
         for order, error in excess:
-            logger.warning('%s: %s', self.describe(order).strip(), error)
+            cause = NUMBER.sub('#', str(error))
+            if cause not in self._excess_told:   # else a strategy that tries at each pass would fill the log
+                self._excess_told.add(cause)
+                logger.warning('%s: %s', self.describe(order).strip(), error)
         left_out = {id(order) for order, _ in excess}
         return [order for order in orders if id(order) not in left_out]
 
@@ -714,6 +717,8 @@ class ExchangeInterface(object):
                 words = 'ORDER_COUNT_LIMIT {} is reached'.format(settings.ORDER_COUNT_LIMIT) if places < 0 else ''
             if words:
                 refused.append((order, LimitReached('not sent: ' + words)))
+        if not refused:
+            self._excess_told.clear()
         return refused
 
     @staticmethod

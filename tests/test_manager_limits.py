@@ -143,6 +143,14 @@ def test_what_a_strategy_sends_by_itself_is_held_against_the_limits_too(monkeypa
     assert len(answer) == 3
 
 
+def test_a_strategy_that_tries_again_and_again_is_told_once(monkeypatch, caplog):
+    manager, _ = make(monkeypatch, Direct, **limits(-200, 200))
+    for size in (300, 400, 300, 100, 300):
+        manager.send(want('Buy', 49000.0, size, clOrdID=None))
+
+    assert len([line for line in said(caplog, 'Buy') if 'not sent' in line]) == 2
+
+
 def test_an_amend_of_a_strategys_own_may_not_grow_beyond_the_limit(monkeypatch):
     manager, bitmex = make(monkeypatch, Direct, **limits(-200, 200))
     row, = manager.send(want('Buy', 49000.0, 150))

@@ -10,7 +10,7 @@ itself must make sense: its size, its price, its place among the others.
 from __future__ import absolute_import
 
 import collections
-from typing import Any, Callable, Deque, Dict, List, Optional, Tuple  # noqa: F401
+from typing import Any, Callable, Dict, List, Optional, Tuple  # noqa: F401
 
 from market_maker.orders import risk
 from market_maker.orders.levels import on_lot
@@ -39,7 +39,7 @@ class Limits(object):
     def __init__(self):
         # type: () -> None
         self.biting = collections.OrderedDict()   # type: Dict[str, str]   # name of a limit -> what it says
-        self._news = collections.deque()          # type: Deque[Tuple[bool, str]]
+        self._news = collections.deque()          # type: Any   # (whether it bites, words)
         self._fills = {'Buy': _Window(), 'Sell': _Window()}
         self._prices = _Window()
 
@@ -306,7 +306,7 @@ class _Window(object):
 
     def __init__(self):
         # type: () -> None
-        self._values = collections.deque()   # type: Deque[Tuple[float, float]]
+        self._values = collections.deque()   # type: Any   # (moment, value), oldest first
 
     def add(self, now, value, seconds):
         # type: (float, float, float) -> None
