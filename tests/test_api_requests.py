@@ -273,6 +273,9 @@ def test_the_market_over_rest(client):
     ('/trade/bucketed', {'binSize': []}, 400, 'binSize is invalid'),
     ('/schema', {'model': 'Nothing'}, 404, 'Not Found'),
     ('/user/depositAddress', {}, 400, "'currency' is a required arg."),
+    ('/user/depositAddress', {'currency': 'XBt'}, 400, "'network' is a required arg."),
+    ('/user/depositAddress', {'currency': 'DOGE', 'network': 'btc'}, 400, 'Invalid currency'),
+    ('/user/depositAddressInformation', {'currency': 'XBt', 'network': 'eth'}, 400, 'Invalid network'),
 ])
 def test_bad_questions_about_the_market(client, path, query, status, message):
     """Public routes have their texts, too."""

@@ -335,18 +335,24 @@ class Api(object):
                               'settlementFee': tape.instrument.row['settlementFee']}
                 for tape in self.exchange.tapes.values()}
 
-    def _deposit_address(self, params: Params, account: Any) -> str:
+    def _way(self, params: Params) -> Tuple[Dict[str, Any], Dict[str, Any]]:
+        """Return the asset and the network that a request names for a deposit or a withdrawal."""
         self._require(params, 'currency', 'network')
-        return 'local-{}-{}'.format(account.id, str(params['currency'])[:8])
-
-    def _request_withdrawal(self, params: Params, account: Any) -> Dict[str, Any]:
-        self._require(params, 'currency', 'network', 'amount')
         asset = next((one for one in ASSETS if one['currency'] == params['currency']), None)
         if asset is None:
             raise Refusal(400, 'Invalid currency')
         network = next((one for one in asset['networks'] if one['asset'] == params['network']), None)
         if network is None:
             raise Refusal(400, 'Invalid network')
+        return asset, network
+
+    def _deposit_address(self, params: Params, account: Any) -> str:
+        asset, network = self._way(params)
+        return 'local-{}-{}-{}'.format(network['asset'], asset['currency'], account.id)
+
+    def _request_withdrawal(self, params: Params, account: Any) -> Dict[str, Any]:
+        asset, network = self._way(params)
+        self._require(params, 'amount')
         target = next((params[name] for name in ('address', 'addressId', 'targetUserId') if given(params.get(name))),
                       None)
         if target is None:
