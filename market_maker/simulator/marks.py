@@ -62,6 +62,8 @@ class Marker(object):
         for tape in house.tapes.values():
             if tape.instrument.kind == 'quanto' and index.symbol == BITCOIN_INDEX:
                 tape.set('quoteToSettleMultiplier', int(round(SATOSHIS / price)))
+                for position in house.holders[tape.symbol].values():
+                    house.journal.mark_all(position)  # its notionals are counted in other satoshis now
             if tape.instrument.parked and tape.instrument.index_symbol == index.symbol:
                 tape.repark(price, stamp)
 
