@@ -117,6 +117,9 @@ class BitMEX(object):
         self._sender = Sender(self._client, report, ledger)
         self.state = None   # type: Optional[StateFolder]   # what ``remember`` opened
         self.ws = self._connected(shouldWSAuth, clock, connect_timeout) if ws is None else ws
+        self._introduced_to = ''   # the run of the local exchange that we made ourselves known to last
+        if local.is_local(base_url):
+            self.ws.introduce = self._introduce
         self._client.skew = getattr(self.ws, 'clock_offset', 0.0)   # what the login has learned about our clock
 
     @property
@@ -432,6 +435,20 @@ class BitMEX(object):
                 raise ConnectionLost('{}: {}'.format(error, self._way_out))
             raise
         return ws
+
+    def _introduce(self):
+        # type: () -> bool
+        """Open our account on the local exchange if that is another one than before; tell whether it is."""
+        try:
+            instance = instance_of(self.base_url)
+            if self.state is None or instance in ('', self.state.instance, self._introduced_to):
+                return False
+            self._introduced_to = instance
+            local.ensure(self.base_url, self.apiKey or '', self.apiSecret or '', start=False)
+        except MarketMakerError as error:
+            report(logging.WARNING, 'This local exchange was started anew and does not take us: %s', error)
+            return False
+        return True
 
     def _creation(self, order):
         # type: (Dict[str, Any]) -> Dict[str, Any]

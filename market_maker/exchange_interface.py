@@ -91,6 +91,7 @@ class ExchangeInterface(object):
         self._counted = None     # type: Any   # (fills, funding) of the account when the results were counted last
         self.is_closing = False  # nothing is placed any more
         self._missed_echo = ''   # what look_for_echo said last
+        self.used_at = 0.0       # when a strategy or the loop used us last (monotonic seconds)
         self.halt = ''           # why nothing may be quoted until somebody takes it back
         self.watched_reconnects = None   # type: Optional[int]   # of the connection that is compared; None: no guard
         self._no_quotes = ''     # why there are none, as it was logged, without its numbers
@@ -134,6 +135,7 @@ class ExchangeInterface(object):
 
     def get_ticker(self, symbol: Optional[str] = None) -> Dict[str, float]:
         """Return a new dict with the prices last, buy, sell and mid, each on the tick."""
+        self.used_at = time.monotonic()
         return self.bitmex.ticker_data(symbol or self.symbol)
 
     def _why_not(self, order):
@@ -277,6 +279,7 @@ class ExchangeInterface(object):
         """
         if self.dry_run:
             return orders
+        self.used_at = time.monotonic()
         if self.is_closing:
             self._warn_once('The bot is shutting down and places nothing any more.')
             return []
@@ -304,6 +307,7 @@ class ExchangeInterface(object):
         """Amend orders by orderID or clOrdID and return the rows that came back; in a dry run the list, unsent."""
         if self.dry_run:
             return orders
+        self.used_at = time.monotonic()
         excess = self._excess([order for order in orders if not isinstance(order, Checked)])
         if excess:
             orders = self._without(orders, excess)
@@ -483,6 +487,9 @@ class ExchangeInterface(object):
     def look_for_echo(self) -> str:
         """Return why the order table cannot be trusted: an answer that it has not shown for ECHO_TIMEOUT; else ''."""
         if self._commands.is_settled() and not self._missed_echo:   # as it is nearly always, however many orders rest
+            return ''
+        if self._commands.is_settled():
+            self._missed_echo = ''
             return ''
         overdue = self._commands.overdue(self._shown(), self.bitmex.ws.finished_order, time.monotonic(),
                                          settings.ECHO_TIMEOUT)

@@ -335,7 +335,7 @@ class Guard(object):
 
     def _tend_switch(self, now):
         # type: (float) -> None
-        stalled = now > self._alive_until
+        stalled = now > max(self._alive_until, self.exchange.used_at + settings.LOOP_STALL)
         if stalled and not self._is_stalled:
             logger.warning('The loop has been silent for %g s longer than it should be%s.', settings.LOOP_STALL,
                            ": the dead man's switch is no longer refreshed" if self._switch.is_armed else '')

@@ -107,7 +107,10 @@ def beating(testnet):
         mark = 60000.0
         while not over.wait(0.2):
             mark = 120000.5 - mark
-            testnet.call(functools.partial(testnet.exchange.set_mark, 'XBTUSD', mark))
+            try:
+                testnet.call(functools.partial(testnet.exchange.set_mark, 'XBTUSD', mark))
+            except RuntimeError:   # the exchange has ended before the test
+                return
     thread = threading.Thread(target=beat, name='marks')
     thread.start()
     try:

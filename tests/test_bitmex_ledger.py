@@ -341,6 +341,25 @@ def test_remember_opens_the_folder_of_the_account(server, clock, orders, tmp_pat
     bot.exit()
 
 
+def test_bots_of_one_account_share_a_budget(server, clock, orders, tmp_path):
+    """What one has learnt of the limits, the other goes by."""
+    bots = [bitmex.BitMEX(server.url.replace('127.0.0.1', 'localhost'), 'XBTUSD', KEY, SECRET, orderIDPrefix=prefix,
+                          transport=Transport(server.url, KEY, SECRET), ws=Tables(), clock=clock)
+            for prefix in ('mm_', 'mm_2_')]
+    server.script = [http_server.answer({'instance': 'one'})] * 2 + [
+        http_server.answer([], **{'x-ratelimit-limit': '120', 'x-ratelimit-remaining': '0'})]
+    for bot in bots:
+        bot.remember(str(tmp_path))
+    assert bots[1].seconds_to_wait() == 0
+
+    bots[0].look_up(['a'])
+
+    assert bots[1].seconds_to_wait() > 5
+    for bot in bots:
+        bot.exit()
+        bot.exit()
+
+
 def test_remember_without_an_exchange(server, clock):
     """Which exchange it is cannot be told: one line, and no ledger of another one is opened."""
     bot = bitmex.BitMEX(server.url, 'XBTUSD', KEY, SECRET, transport=Transport(server.url, KEY, SECRET), ws=Tables(),

@@ -76,6 +76,7 @@ class BitMEXWebsocket(Reading):
         self._lost_at = None      # type: Optional[float]  # when data came last before they stopped
         self._has_pinged = False
         self._has_asked = False   # for images that did not come
+        self.introduce = None     # type: Any   # makes us known to an exchange that was started anew; whether it was
         self._given_up = ''       # why somebody wants the present connection replaced
 
     # -- connecting --------------------------------------------------------------------------------------------------
@@ -439,6 +440,8 @@ class BitMEXWebsocket(Reading):
         if self._failure is not None:
             return text
         if trouble.status in (401, 403) and self._login is not None:
+            if self._lost_at is not None and self.introduce is not None and self.introduce():
+                return 'the exchange was started anew and did not know us'
             self._refuse(trouble.status, trouble.message())
         elif trouble.status == 400 and self._learn_time(trouble):
             return "this machine's clock is {:.0f} s {} the exchange's, which is allowed for from now on".format(
