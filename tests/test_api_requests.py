@@ -187,6 +187,7 @@ def test_columns_keep_the_keys(client):
     assert client.get('/order', columns='side,price', count=1, filter='{"open": true}')[0].keys() == {'orderID', 'side',
                                                                                                       'price'}
     assert client.get('/trade', columns='["size"]', count=1)[0].keys() == {'size'}
+    assert client.get('/trade', columns='[]', count=1) == client.get('/trade', count=1)
 
 
 def test_histories(client):

@@ -34,6 +34,8 @@ PEOPLE = [
     {'key': 'payer', 'secret': SECRET, 'permissions': ['withdraw']},
     {'key': 'elsewhere', 'secret': SECRET, 'cidr': '10.0.0.0/8'},
     {'key': 'here', 'secret': SECRET, 'cidr': '127.0.0.0/8'},
+    {'key': 'here-or-there', 'secret': SECRET, 'cidr': ['10.0.0.0/8', '127.0.0.0/8', '::1/128']},
+    {'key': 'there', 'secret': SECRET, 'cidr': ['10.0.0.0/8', '127.0.0.2/32', '::1/128']},
     {'key': 'disabled', 'secret': SECRET},
 ]
 INVALID, UNKNOWN, REQUIRED = 'Signature not valid.', 'Invalid API Key.', 'Authorization Required'
@@ -93,6 +95,9 @@ def test_a_good_request_passes(testnet):
     """What is broken below is right before it is broken."""
     assert Sent().to(testnet).status_code == 200
     assert Sent(key='here').to(testnet).status_code == 200
+    assert Sent(key='here-or-there').to(testnet).status_code == 200
+    assert Sent(path='/api/v1/apiKey', key='here-or-there').to(testnet).json()[0]['cidrs'] == [
+        '10.0.0.0/8', '127.0.0.0/8', '::1/128']
 
 
 @pytest.mark.parametrize('verb, path, expires, body, signature', VECTORS)
@@ -126,6 +131,8 @@ BROKEN = {
     'a disabled key with a wrong secret': (lambda: Sent(key='disabled', secret='x'), 401, INVALID),
     'a key from an address off its list': (lambda: Sent(key='elsewhere'), 403,
                                            'This IP address is not allowed to use this key.'),
+    'a key from an address that none of its networks has': (lambda: Sent(key='there'), 403,
+                                                            'This IP address is not allowed to use this key.'),
     # the signature
     'no signature': (lambda: Sent().but(signature=None), 401, REQUIRED),
     'an empty signature': (lambda: Sent().but(signature=''), 401, REQUIRED),

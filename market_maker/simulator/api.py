@@ -29,7 +29,7 @@ ASSETS = [
      'enabled': True, 'isMarginCurrency': True, 'minDepositAmount': 10000, 'minWithdrawalAmount': 1000,
      'maxWithdrawalAmount': 100000000000000, 'memoRequired': False,
      'networks': [{'asset': 'btc', 'depositEnabled': True, 'withdrawalEnabled': True, 'withdrawalFee': 1000,
-                   'minFee': 1000, 'maxFee': 10000000}]},
+                   'minFee': 5000, 'maxFee': 10000000}]},
     {'asset': 'USDT', 'currency': 'USDt', 'majorCurrency': 'USDT', 'name': 'Tether', 'currencyType': 'Crypto',
      'scale': 6,
      'enabled': True, 'isMarginCurrency': True, 'minDepositAmount': 1000000, 'minWithdrawalAmount': 1000000,
@@ -399,11 +399,14 @@ class Api(object):
 
     def _api_keys(self, params: Params, account: Any) -> Rows:
         """Return the keys of the account, without their secrets."""
-        rows = [{'id': key.key, 'name': 'local', 'nonce': 0, 'cidr': key.cidr or '0.0.0.0/0',
-                 'permissions': key.permissions,
-                 'enabled': key.enabled, 'userId': account.id, 'created': key.created} for key in account.keys]
-        return rows[::-1] if given(params.get('reverse')) and queries.truth(params['reverse'], 'reverse is invalid') \
-            else rows
+        rows = []  # type: Rows
+        for key in account.keys:
+            networks = (key.cidr or '0.0.0.0/0').split(',')
+            row = {'id': key.key, 'name': 'local', 'nonce': 0, 'cidr': networks[0], 'permissions': key.permissions,
+                   'enabled': key.enabled, 'userId': account.id, 'created': key.created}
+            rows.append(row if len(networks) == 1 else dict(row, cidrs=networks))
+        newest_first = given(params.get('reverse')) and queries.truth(params['reverse'], 'reverse is invalid')
+        return rows[::-1] if newest_first else rows
 
     # -- the market --------------------------------------------------------------------------------
 

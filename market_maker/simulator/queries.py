@@ -221,7 +221,7 @@ def is_about_open_orders(wanted: Dict[str, Any]) -> bool:
 
 
 def read_columns(value: Any, known: Iterable[str], keys: List[str]) -> Optional[List[str]]:
-    """Return the wanted columns (JSON array or comma list), key columns first; None for all."""
+    """Return the wanted columns (JSON array or comma list), key columns first; None, for all, when none is named."""
     if not given(value):
         return None
     names = json_value(value, 'columns are not valid') if isinstance(value,
@@ -230,7 +230,7 @@ def read_columns(value: Any, known: Iterable[str], keys: List[str]) -> Optional[
         names = [name.strip() for name in names.split(',')]
     if not isinstance(names, list) or not all(isinstance(name, str) and name in known for name in names):
         raise Refusal(400, 'columns are not valid')
-    return [name for name in keys if name not in names] + names
+    return [name for name in keys if name not in names] + names if names else None
 
 
 class Query(object):
