@@ -68,6 +68,7 @@ def add_arguments(parser: Any) -> None:
     add('--no-rate-limits', action='store_true', help='never answer 429')
     add('--control', action='store_true',
         help='let whoever has the token that is printed do more than trade: accounts, market, clock, faults')
+    add('--watch', action='store_true', help='show book, trades and accounts live instead of a line for each fill')
     add('--faults', metavar='F', nargs='+', action='append', default=[],
         help='trouble, for testing clients: profiles, or faults with their options, for example overload '
              'lost-reply:rate=0.1,verbs=POST; the word list shows them all and ends')
@@ -82,7 +83,10 @@ def main(args: Any) -> int:
         print('\n'.join(fault_lines()))
         return EXIT_OK
     from market_maker.server import local_exchange
-    log.setup_custom_logger('root', logging.WARNING if args.attached else logging.INFO)
+    if args.watch and not sys.stdout.isatty():
+        raise SettingsError('--watch draws on a terminal, and the output goes elsewhere: leave it out')
+    if not args.watch:
+        log.setup_custom_logger('root', logging.WARNING if args.attached else logging.INFO)
     lifeline = None
     if args.attached:
         lifeline = Lifeline(sys.stdin.buffer.raw)  # type: ignore[union-attr]
@@ -98,6 +102,7 @@ def main(args: Any) -> int:
 
 async def _serve(server, lifeline, args):
     # type: (Any, Optional[Lifeline], Any) -> None
+    screen = None   # type: Optional[asyncio.Task[None]]
     try:
         await server.start()
         _stop_on_signals(server.stop)
@@ -105,11 +110,30 @@ async def _serve(server, lifeline, args):
             lifeline.watch(server)
         else:
             print('\n'.join(greeting(server, args)), flush=True)
+            screen = _show(server, args.watch)
         await server.wait()
     finally:
+        if screen is not None:
+            screen.cancel()
+            await asyncio.wait([screen])
+            if not screen.cancelled():
+                screen.result()   # a picture that could not be drawn
         await server.close()
     if args is not None:
         print('The local exchange has ended.', flush=True)
+
+
+def _show(server, watched):
+    # type: (Any, bool) -> Optional[asyncio.Task[None]]
+    """Let a person see what happens: line by line, or as a picture whose task is returned."""
+    from market_maker.server import watch
+    server.keep_diary(watch.Diary())
+    if not watched:
+        return None
+    notes = watch.Notes()
+    logger.addHandler(notes)
+    logger.setLevel(logging.INFO)
+    return asyncio.get_running_loop().create_task(watch.Screen(server, sys.stdout, notes).run())
 
 
 def _stop_on_signals(stop):

@@ -88,6 +88,7 @@ class LocalExchange(object):
         self.limits = limits or Limits()
         self.closed_accounts = closed_accounts
         self.market_held_by = set()   # type: Set[Any]  # who keeps the market from trading
+        self.diary = None         # type: Any  # see keep_diary
         self.store = store        # the file that keeps the accounts, where one was asked for
         self.control = None       # type: Optional[Control]  # answers those who may do more than trade
         self.renew = None         # type: Optional[Callable[[], Tuple[Any, Any, Pace]]]  # makes another exchange like it
@@ -112,11 +113,16 @@ class LocalExchange(object):
         self.rest = rest.Rest(self.api, self.limits, self.pace.wall, self.advance, self.hub.flush)
         self.realtime = Realtime(self.hub, self.limits, self.pace.wall, self.advance)
         self.hub.store = self.store
+        self.hub.diary = self.diary
         self.record(self.recorder)
 
     def record(self, recorder: Any) -> None:
         """Let a ``recorder.Recorder`` see everything from now on; None ends that."""
         self.recorder = self.hub.recorder = self.rest.recorder = recorder
+
+    def keep_diary(self, diary: Any) -> None:
+        """Let a ``watch.Diary`` see every change from now on."""
+        self.diary = self.hub.diary = diary
 
     @property
     def base(self) -> str:

@@ -135,6 +135,7 @@ class Hub(object):
         self._followers = {}  # type: Dict[Topic, Dict[Session, None]]
         self._followed = {}   # type: Dict[Tuple[str, Optional[int]], int]  # table and account -> topics of it
         self.store = None     # type: Any  # keeps every change before anybody is told of it
+        self.diary = None     # type: Any  # writes a line for what moves money
         self.faults = None    # type: Any  # what stands between a change and those who follow it
         self.recorder = None  # type: Any  # see LocalExchange.record
         self._exchange = exchange
@@ -182,6 +183,8 @@ class Hub(object):
         if changes:
             if self.recorder is not None:
                 self.recorder.changed(changes)
+            if self.diary is not None:
+                self.diary.note(changes)
             for change in _merged(changes, self._followed):
                 self._send(*change)
         self.send_queued()
