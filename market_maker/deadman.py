@@ -15,7 +15,8 @@ from typing import Any, Callable, Dict, List, Optional  # noqa: F401
 
 from market_maker.utils.errors import MarketMakerError
 
-REFRESHES = 4        # times that it is refreshed before it would fire
+REFRESHES = 4        # times that it is refreshed before it would fire ...
+SHORTEST = 1.0       # seconds; ... but a short one not so often that it eats up the request budget
 LOOK_AGAIN = 15.0    # seconds between two looks for foreign orders, while there are any
 MARGIN = 0.5         # seconds that a request may take
 
@@ -62,7 +63,12 @@ class DeadMansSwitch(object):
             self._report(logging.DEBUG, "The dead man's switch is armed: without us the exchange cancels all orders "
                          'of this account after %g s.', self.seconds)
         self.is_armed = True
-        self._due = now + self.seconds / REFRESHES
+        self._due = now + self._interval()
+
+    def _interval(self):
+        # type: () -> float
+        """Return the seconds between two refreshes."""
+        return max(self.seconds / REFRESHES, min(self.seconds / 2.0, SHORTEST))
 
     def see(self, orders: List[Dict[str, Any]]) -> bool:
         """Look at all open orders of the account; disarm it when some are foreign, and tell whether it may be armed."""
@@ -146,7 +152,7 @@ class DeadMansSwitch(object):
         if not dead or not self.is_armed:
             return False
         # Each of the others has noticed by then, and nobody has refreshed it for its whole time.
-        self._fires_until = now + self.seconds * (1 + 1.0 / REFRESHES) + MARGIN
+        self._fires_until = now + self.seconds + self._interval() + MARGIN
         self._report(logging.WARNING, "Another bot of this account (%s) was killed: the dead man's switch is left to "
                      'cancel its orders, ours with them; ours come back.', dead[0].bot)
         return True

@@ -61,6 +61,19 @@ def test_minute_is_shared_with_others_of_the_account():
     assert limiter.wait(100.0, CANCEL, '/order') == 0
 
 
+def test_cancels_beyond_the_limit_are_not_forgotten():
+    """The exchange lets them through and its header stays at 0; who goes on at once is one too many."""
+    limiter = RateLimiter()
+    heard(limiter, 0.0, limit=120, remaining=2)
+    for _ in range(6):
+        assert limiter.wait(0.0, CANCEL, '/instrument') == 0
+        heard(limiter, 0.0, path='/instrument', limit=120, remaining=0)
+    assert limiter.wait(0.0, CREATE, '/order/cancelAllAfter') == pytest.approx(3.0)   # it may use the reserve
+    assert limiter.wait(0.0, READ, '/instrument') == pytest.approx(9.0)
+    heard(limiter, 1.0, path='/instrument', limit=120, remaining=5)     # whenever it knows better
+    assert limiter.wait(1.0, CREATE, '/order/cancelAllAfter') == 0
+
+
 def test_second_layer_refills_ten_a_second():
     """After the burst one order goes out each tenth of a second, and a cancel at once from the reserve."""
     limiter = RateLimiter()

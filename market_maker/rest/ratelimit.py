@@ -127,7 +127,9 @@ class RateLimiter(object):
             return None if status == 200 else bucket
         if bucket is None or bucket.limit != limit:
             bucket = Bucket(limit, interval, now)
-        bucket.set(remaining - self._flying[name] - self._others[name], now)
+        tokens = remaining - self._flying[name] - self._others[name]
+        # Cancels are let through beyond the limit, and the header does not go below 0: our own count does.
+        bucket.set(tokens if remaining > 0 else min(tokens, bucket.tokens(now)), now)
         return bucket
 
     def flying(self) -> Tuple[int, int]:
