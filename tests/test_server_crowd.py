@@ -230,14 +230,15 @@ async def crowd(process, seconds):
         while time.time() < half:
             late.append(await oversleep(LOOK))
         memory = [process.memory()]
-        stalled = [Stalled(process.ws_url, False)]
+        in_thread = asyncio.get_running_loop().run_in_executor   # for what waits for its socket
+        stalled = [await in_thread(None, Stalled, process.ws_url, False)]
         while time.time() < end or not any(one.dropped for one in stalled):
             assert time.time() < end + 60, 'no client that reads nothing is dropped'
             if all(one.dropped for one in stalled if one.greedy):
-                stalled.append(Stalled(process.ws_url, True))
+                stalled.append(await in_thread(None, Stalled, process.ws_url, True))
             for one in stalled:
                 if not one.dropped:
-                    one.act()
+                    await in_thread(None, one.act)
             memory.append(process.memory())
             late.append(await oversleep(LOOK))
         await asyncio.gather(*trading)
