@@ -17,7 +17,7 @@ help:
 	@echo 'make test         everything: lint, the suite with coverage, oldest dependencies, every Python on this machine'
 	@echo 'make test-quick   the suite without what builds, installs or runs for long'
 	@echo 'make test-soak    what runs for minutes: recordings at their own pace, faults, many clients'
-	@echo 'make test-clients clients that others wrote, on the local exchange: bitmex-ws, ccxt, bitmex-realtime-api'
+	@echo 'make test-clients clients that others wrote, on the local exchange: bitmex-ws, ccxt, bitmex-realtime-api, ...'
 	@echo '                  (CLIENT_SECONDS=5 make test-clients follows their streams for 5 s instead of a minute)'
 	@echo 'make lint         ruff, mypy, vermin'
 	@echo 'make docs         the pages as a site in docs/_build, every warning an error'
@@ -55,6 +55,14 @@ test-quick: $(VENV)/stamp-test
 test-soak: $(VENV)/stamp-test
 	$(BIN)/python -m pytest -m soak --durations=0
 
+# The classic bot in an environment of its own: what the benchmarks compare with, and one of the clients.
+CLASSIC = .venvs/classic
+$(CLASSIC)/stamp:
+	@sh .ci/make-venv $(CLASSIC) '$(PYTHON)'
+	$(CLASSIC)/bin/python -m pip --disable-pip-version-check install --quiet \
+		bitmex-market-maker==1.6.1 websocket-client==0.56.0
+	@touch $@
+
 # The clients in an environment of their own, for they want libraries that we do not; the Node client where npm is.
 CLIENTS = .venvs/clients
 $(CLIENTS)/stamp: setup.py tests/clients/requirements.txt tests/clients/package.json
@@ -65,7 +73,7 @@ $(CLIENTS)/stamp: setup.py tests/clients/requirements.txt tests/clients/package.
 	@if command -v npm >/dev/null; then npm install --prefix $(CLIENTS) --no-audit --no-fund --silent; fi
 	@touch $@
 
-test-clients: $(CLIENTS)/stamp
+test-clients: $(CLIENTS)/stamp $(CLASSIC)/stamp
 	CLIENT_NODE_MODULES=$(CLIENTS)/node_modules $(CLIENTS)/bin/python -m pytest --durations=5 tests/clients
 
 test-oldest: $(VENV)/stamp-test
@@ -82,14 +90,6 @@ lint: $(VENV)/stamp-test
 docs: $(VENV)/stamp-docs
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo 'docs/_build/html/index.html'
-
-# The classic bot in an environment of its own: what the benchmarks compare with.
-CLASSIC = .venvs/classic
-$(CLASSIC)/stamp:
-	@sh .ci/make-venv $(CLASSIC) '$(PYTHON)'
-	$(CLASSIC)/bin/python -m pip --disable-pip-version-check install --quiet \
-		bitmex-market-maker==1.6.1 websocket-client==0.56.0
-	@touch $@
 
 bench: $(VENV)/stamp-test $(CLASSIC)/stamp
 	@mkdir -p benchmarks/results

@@ -1,0 +1,72 @@
+"""BitMEX's own sample market maker 1.6.1, as it was published: a project set up, quoting, filled, ended by Ctrl-C."""
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from exchange_process import ROOT
+from local_client import Client
+
+CLASSIC = os.path.join(ROOT, '.venvs', 'classic', 'bin', 'marketmaker')
+if not os.path.exists(CLASSIC):
+    pytest.skip('the classic bot is not installed: `make test-clients` does that', allow_module_level=True)
+
+SETTINGS = """
+BASE_URL = {url!r}
+API_KEY = {key!r}
+API_SECRET = {secret!r}
+LOOP_INTERVAL = 1
+ORDER_PAIRS = 3
+INTERVAL = 0.0001
+MIN_SPREAD = 0.0001
+RELIST_INTERVAL = 0.00005
+"""
+
+
+def settled(condition, timeout=60):
+    """Return whether the condition came true."""
+    deadline = time.time() + timeout
+    while not condition() and time.time() < deadline:
+        time.sleep(0.1)
+    return condition()
+
+
+@pytest.fixture
+def project(tmp_path, lively):
+    """The folder that its `marketmaker setup` makes, with our address and key."""
+    subprocess.run([CLASSIC, 'setup'], cwd=str(tmp_path), check=True, stdout=subprocess.DEVNULL)
+    with open(str(tmp_path / 'settings.py'), 'a') as file:
+        file.write(SETTINGS.format(url=lively.url, key=lively.key, secret=lively.secret))
+    return tmp_path
+
+
+def test_it_quotes_trades_and_cleans_up(project, lively, seconds):
+    """Three orders a side close to the market are filled again and again, and none is left when it ends."""
+    plain = Client(lively)
+
+    def resting():
+        return [row for row in plain.get('/order?count=500&reverse=true') if row['leavesQty']]
+
+    with open(str(project / 'log'), 'w+') as log:
+        bot = subprocess.Popen([CLASSIC, 'XBTUSD'], cwd=str(project), stdout=log, stderr=subprocess.STDOUT)
+        try:
+            assert settled(lambda: {row['side'] for row in resting()} == {'Buy', 'Sell'} or bot.poll() is not None)
+            assert all(row['clOrdID'].startswith('mm_bitmex_') for row in resting())
+            end = time.time() + seconds
+            assert settled(lambda: time.time() > end and plain.get('/execution/tradeHistory?count=1')
+                           or bot.poll() is not None, seconds + 60)
+            assert bot.poll() is None, 'it ended by itself'
+            bot.send_signal(signal.SIGINT)
+            bot.wait(30)
+        finally:
+            if bot.poll() is None:
+                bot.kill()
+            log.seek(0)
+            said = log.read()
+            print(said[-3000:])
+
+    assert resting() == []
+    # At its end it leaves by SystemExit, which newer Pythons show.
+    working = said.partition('Shutting down.')[0]
+    assert 'Traceback' not in working and ' - ERROR - ' not in working and 'Execution: ' in working
