@@ -189,6 +189,23 @@ ROWS = OrderedDict([
     ('stats', 'rootSymbol currency volume24h turnover24h openInterest openValue'),
     ('announcement', 'id link title content date')])
 
+# -- changes: what an update or a delete always carries --------------------------------------------
+
+CHANGES = OrderedDict([
+    (('order', 'update'), 'orderID clOrdID account symbol timestamp'),
+    (('position', 'update'), 'account symbol strategy currency currentQty timestamp'),
+    (('margin', 'update'), 'account currency timestamp'),
+    (('wallet', 'update'), 'account currency timestamp'),
+    (('instrument', 'update'), 'symbol timestamp'),
+    (('orderBookL2', 'update'), 'symbol id side size price timestamp transactTime'),
+    (('orderBookL2', 'delete'), 'symbol id side price timestamp transactTime'),
+    (('orderBookL2_25', 'update'), 'symbol id side size price timestamp transactTime'),
+    (('orderBookL2_25', 'delete'), 'symbol id side price timestamp transactTime'),
+    (('orderBookL2_100', 'update'), 'symbol id side size price timestamp transactTime'),
+    (('orderBookL2_100', 'delete'), 'symbol id side price timestamp transactTime'),
+    (('orderBook10', 'update'), 'symbol bids asks timestamp pool'),
+    (('liquidation', 'delete'), 'orderID symbol')])
+
 # -- differences -----------------------------------------------------------------------------------
 
 # kind of row, or the columns of a table -> fields that are missing here, fields that are more here

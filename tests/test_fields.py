@@ -24,10 +24,6 @@ NOON = 1777809600   # of a Sunday, 2026-05-03: the weekly future is far from its
 SYMBOLS = ('XBTUSD', 'ETHUSD', 'XBTUSDT', 'XBT7D')
 PEOPLE = [{'key': 'alice', 'secret': 's', 'balance': {'XBt': 10 ** 10, 'USDt': 10 ** 12}},
           {'key': 'bob', 'secret': 's', 'balance': {'XBt': 2000000, 'USDt': 10 ** 9}}]
-CONTRACTS = {'inverse': 'inverse perpetual', 'quanto': 'quanto perpetual', 'linear': 'linear perpetual',
-             'index': 'index'}
-SINGLE = ('margin', 'wallet', 'orderBookL2', 'orderBookL2_25', 'orderBookL2_100', 'orderBook10', 'quote', 'funding',
-          'settlement', 'insurance', 'liquidation', 'announcement')
 PAGE = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'docs', 'local-exchange.md')
 
 
@@ -38,7 +34,7 @@ class Seen(object):
         self.rows = {}      # kind -> rows, whole ones, from both protocols
         self.answers = []   # (verb, path of the specification, payload)
         self.tables = {}    # table -> rows of partials and inserts over the WebSocket
-        self.updates = {}   # table -> rows of updates and deletes
+        self.updates = {}   # (table, update or delete) -> rows
 
     def add(self, table, row):
         """Take a whole row of a table."""
@@ -218,9 +214,11 @@ def seen():
             ws.until(lambda frame: frame == 'pong')
             for frame in ws.frames:
                 if isinstance(frame, dict) and 'table' in frame:
-                    whole = frame['action'] in ('partial', 'insert')
                     for row in frame['data']:
-                        (seen.tables if whole else seen.updates).setdefault(frame['table'], []).append(row)
+                        if frame['action'] in ('partial', 'insert'):
+                            seen.tables.setdefault(frame['table'], []).append(row)
+                        else:
+                            seen.updates.setdefault((frame['table'], frame['action']), []).append(row)
             ws.close()
     for table, rows in seen.tables.items():
         for row in rows:
@@ -256,6 +254,23 @@ def test_fields_of_a_row(seen, kind):
         assert set(row) == wanted, (kind, sorted(wanted - set(row)), sorted(set(row) - wanted))
 
 
+@pytest.mark.parametrize('table, action', list(reference.CHANGES))
+def test_fields_of_a_change(seen, table, action):
+    """An update has always these fields, and of the others those that changed; a delete has these and no others."""
+    rows = seen.updates[table, action]
+    always = set(reference.CHANGES[table, action].split())
+
+    for row in rows:
+        assert set(row) >= always, (table, row)
+        assert set(row) == always if action == 'delete' else set(row) <= set(schema.TABLES[table][1]), (table, row)
+
+
+def test_only_tables_with_keys_change(seen):
+    """Trades, quotes, executions and bins are only ever added to; whatever else changed is among the above."""
+    assert set(seen.updates) == set(reference.CHANGES)
+    assert all(reference.KEYS.get(table) for table, _ in seen.updates)
+
+
 def test_no_kind_of_row_is_left_out(seen):
     """What else was seen are combinations of the kinds above, and the rows of closed positions and contracts."""
     others = {kind for kind in seen.rows if kind not in reference.ROWS and not kind.endswith('special')}
@@ -284,7 +299,7 @@ def test_rows_of_the_websocket_validate_against_the_specification(seen, specific
         definition = {'$ref': '#/definitions/' + official.DEFINITIONS.get(table, 'x-any')}
         found = {fault for row in rows for fault in official.faults(specification, definition, row)}
         assert {(table, fault) for fault in found} <= reference.AGAINST_THE_SPECIFICATION
-    for table, rows in seen.updates.items():
+    for (table, _), rows in seen.updates.items():
         definition = dict(specification['definitions'][official.DEFINITIONS.get(table, 'x-any')])
         definition['required'] = schema.TABLES[table][0]
         for row in rows:

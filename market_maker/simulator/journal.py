@@ -152,8 +152,7 @@ class Journal(object):
             self.outbox.append(make_change('wallet', 'insert', [dict(now)], purse.account.id, None))
             return
         changed = {name: value for name, value in now.items() if row[name] != value}
-        changed['account'] = purse.account.id
-        changed['currency'] = purse.currency
+        changed.update(account=purse.account.id, currency=purse.currency, timestamp=stamp)
         self.outbox.append(make_change('wallet', 'update', [changed], purse.account.id, None))
 
 
