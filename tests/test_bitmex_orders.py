@@ -368,14 +368,18 @@ def test_name_sent_before_is_success_when_it_is_a_duplicate(bot, orders):
 
 
 def test_drawn_name_that_is_a_duplicate_at_once_is_looked_up(bot, orders):
-    """A name of our own making that is refused as a duplicate was carried out all the same, or is of unknown fate; one
-    of the strategy's is a second order of that name."""
+    """A name of our own making that is refused as a duplicate was carried out all the same, or there is no such order;
+    one of the strategy's is a second order of that name."""
     orders.server.script = [lost(orders, http_server.error(400, 'Duplicate clOrdID'))]
     assert bot.buy(100, 5000)['orderID'] == 'id0'
     assert len(orders.rows) == len(orders.posted()) == 1
     orders.server.script = [http_server.error(400, 'Duplicate clOrdID')]
-    with pytest.raises(OutcomeUnknown):
+    with pytest.raises(OrderRejected) as caught:
         bot.buy(100, 5001)
+    assert 'no order of that name is there' in str(caught.value) and bot.unsettled() == []
+    orders.server.script = [lost(orders, http_server.error(400, 'Duplicate clOrdID'))]
+    orders.hidden_looks = 1
+    assert bot.buy(100, 5002)['price'] == 5002
     orders.server.script = [http_server.error(400, 'Duplicate clOrdID')]
     with pytest.raises(OrderRejected):
         bot.place_order(100, 5001, clOrdID='mine')

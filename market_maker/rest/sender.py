@@ -31,6 +31,7 @@ TRUCE = 1.0         # seconds that a cancel waits for another command of its ord
 HEAD_START = 0.01   # seconds that a request is given to go out before the next one
 KNOWN_IDS = 2000    # orders whose two names are remembered
 SHORT_LOOKS = retry.LOOKS[:2]   # with a ledger the later looks are resolve_due's, and nobody waits for them
+DUPLICATE = 'duplicate clordid'   # in lower case; what an exchange says of a name that one of its open orders has
 KINDS = {'POST': retry.CREATE, 'PUT': retry.AMEND}
 SETTLED, REFUSED, UNKNOWN = 'done', 'refused', 'unknown'   # as in state/ledger.py
 
@@ -53,6 +54,7 @@ class Batch(object):
         self.flying = set()  # type: set   # places that are taken on and have no outcome
         self.handed = set()  # type: set   # places that were handed to the pool
         self.written = set()  # type: set   # places whose requests have gone out
+        self.drawn = set()   # type: set   # places whose names nobody has used before this sending
         self.halt = threading.Event()   # the caller has left: nothing is sent again
 
 
@@ -209,7 +211,10 @@ class Sender(object):
         began = self._client.now()
         try:
             # A drawn name that is called a duplicate at its first sending was sent twice on the way: it is there.
-            is_there = batch.verb == 'POST' and is_drawn(body.get('clOrdID')) or not self._unsure.isdisjoint(names)
+            is_there = not self._unsure.isdisjoint(names)
+            if batch.verb == 'POST' and not is_there and is_drawn(body.get('clOrdID')):
+                is_there = True
+                batch.drawn.add(place)
             outcome = self._client.request(batch.verb, 'order', None, body, batch.timeout, batch.max_retries, names,
                                            is_there, has_turn,
                                            batch.halt if has_turn else None,
@@ -358,9 +363,11 @@ class Sender(object):
         # type: (Batch) -> None
         """Look for the orders of unknown fate until each is found, a few times; what is not found stays unknown."""
         left = {place: known for place, known in batch.unknown.items() if known[1].clOrdIDs}   # others cannot be found
+        has_looked = False   # the last look was answered
         for seconds in retry.LOOKS if self.ledger is None else SHORT_LOOKS:
             if not left:
                 return
+            has_looked = False
             try:
                 self._client.wait(seconds, batch.outcomes[min(left)])
                 bodies = [batch.bodies[place] for place in sorted(left)]
@@ -379,6 +386,17 @@ class Sender(object):
                         self._unsure.difference_update(left.pop(place)[1].clOrdIDs)
                     if place in batch.records:
                         self._note(batch.records[place], found)
+            has_looked = True
+        for place in left if has_looked else ():
+            unknown = left[place][1]
+            if place in batch.drawn and DUPLICATE in str(unknown).lower():
+                # It was called a duplicate of an order that is not there: so nothing is.
+                batch.outcomes[place] = OrderRejected('{}, and no order of that name is there'.format(
+                    str(unknown).partition(';')[0]))
+                with self._changed:
+                    self._unsure.difference_update(unknown.clOrdIDs)
+                if place in batch.records:
+                    self._note(batch.records[place], batch.outcomes[place])
 
     def _found_in(self, rows, record, settled):
         # type: (List[Dict[str, Any]], Any, List[Any]) -> bool
