@@ -145,7 +145,27 @@ class ExchangeInterface(object):
             return ''
         if self.is_closing:
             return 'the bot is shutting down'
-        return self.why_closed()
+        return self.why_closed() or self._beyond_limit(order)
+
+    def _beyond_limit(self, order):
+        # type: (Dict[str, Any]) -> str
+        """Return why an order that has waited for its turn would now break a position limit, or ''."""
+        if not settings.CHECK_POSITION_LIMITS or order.get('orderQty') is None or risk.only_reduces(order):
+            return ''
+        resting = self.get_orders()
+        before = next((row for row in resting if row['orderID'] == order.get('orderID')), {})   # type: Dict[str, Any]
+        side = before.get('side') or order.get('side') or ('Buy' if order['orderQty'] > 0 else 'Sell')
+        name = order.get('clOrdID')
+        grown = abs(order['orderQty']) - (before.get('cumQty') or 0) - risk.leaves(before)
+        if grown <= 0 or risk.only_reduces(before):
+            return ''
+        others = [row for row in self.in_flight() if row.get('clOrdID') != name]
+        working = sum(risk.leaves(row) for row in resting + others if row.get('side') == side)
+        room = self.rooms()[side]
+        if working + grown <= room:
+            return ''
+        return '{} {} contracts beside the {} at work would now pass the position limit, which leaves {:.0f}'.format(
+            side, grown, working, room)
 
     def is_open(self) -> bool:
         """Tell whether the live tables are connected and can be trusted."""
@@ -377,6 +397,12 @@ class ExchangeInterface(object):
             return 0, ''
         cancelled = set()   # type: set
         deadline = time.monotonic() + seconds
+        try:   # what we know of goes before anything is asked: a question may have to wait for its turn
+            self.pull(self.get_orders())
+        except AuthenticationError:
+            raise
+        except MarketMakerError as error:
+            logger.warning('Our orders could not be cancelled at once: %s', error)
         while True:
             left = None   # type: Optional[List[Dict[str, Any]]]
             try:

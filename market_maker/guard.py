@@ -273,6 +273,8 @@ class Guard(object):
         ws = self.exchange.bitmex.ws
         if not interval or not ws.ready() or ws.reconnects != self.exchange.watched_reconnects:
             return
+        if self.exchange.is_closing:
+            return   # who cleans up asks for himself, and needs what is left of the allowance
         if self.exchange.bitmex.seconds_to_wait() > BUSY:
             return
         self._due['audit'] = now + interval

@@ -550,3 +550,30 @@ def test_results_count_each_execution_once(monkeypatch):
 
     assert (results.created, results.fills, results.bought, results.sold) == (12, 2, 50, 20)
     assert (results.fees, results.funding) == (10, 7)
+
+
+def test_an_order_that_has_waited_is_held_against_the_position_of_now(monkeypatch):
+    """What was within the limit when it was planned, and is not any more when its turn comes, does not go out."""
+    manager, bitmex = build(monkeypatch, [want('Buy', 49000.0)], **limits(-200, 200))
+    assert bitmex.gate({'side': 'Buy', 'orderQty': 100, 'price': 48000.0, 'clOrdID': 'one'}) == ''
+
+    bitmex.move_position(100, 50000.0)
+
+    said = bitmex.gate({'side': 'Buy', 'orderQty': 100, 'price': 48000.0, 'clOrdID': 'one'})
+    assert said == 'Buy 100 contracts beside the 100 at work would now pass the position limit, which leaves 100'
+    row = next(iter(bitmex.rows.values()))
+    assert bitmex.gate({'orderID': row['orderID'], 'orderQty': 100, 'price': 48000.0}) == ''
+    assert 'Buy 100 contracts beside' in bitmex.gate({'orderID': row['orderID'], 'orderQty': 200})
+    assert bitmex.gate({'side': 'Sell', 'orderQty': 300, 'price': 51000.0}) == ''
+    assert bitmex.gate({'side': 'Buy', 'orderQty': 500, 'price': 1.0, 'execInst': 'ReduceOnly'}) == ''
+
+
+def test_at_the_end_known_orders_go_before_anything_is_asked(monkeypatch):
+    """A question may have to wait for its turn at the exchange; the cancel of what we know does not."""
+    manager, bitmex = build(monkeypatch, [want('Buy', 49000.0)])
+    del bitmex.requests[:]
+
+    assert manager.exchange.cancel_everything() == (0, '')
+
+    assert [verb for verb, _ in bitmex.requests][:2] == ['DELETE', 'GET']
+    assert bitmex.resting() == []
