@@ -22,13 +22,15 @@ from decimal import Decimal
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple  # noqa: F401
 
 from market_maker.judge.evidence import (BotFill, Books, Command, Contract, Evidence, Execution, Opened, Process, Rules,
-                                         Summary, Wanted, is_own, requests_of)
+                                         Summary, Trouble, Wanted, is_own, requests_of)
 from market_maker.judge.verdict import judge
 from market_maker.server import local_exchange
 from market_maker.server.recorder import Recorder
 
 KEY, SECRET = 'ChaosBotKey', 'chaos-bot-secret-of-no-worth'
-NEIGHBOUR = 'ETHUSD'         # where orders by hand are placed besides the bot's own contract
+# Where orders by hand are placed besides the bot's own contract: one that is settled in another currency, so that what
+# they trade there does not show in the bot's wallet.
+NEIGHBOURS = {'XBTUSDT': 'ETHUSD'}
 START_WITHIN = 40.0          # seconds for the bot to ask for its first ladder
 END_WITHIN = 40.0            # seconds for the bot to end when it is told to
 CERTAIN = 6.0                # seconds, scaled from a minute, after which an order of unknown fate is certainly absent
@@ -40,7 +42,7 @@ IMAGES = ('missing-partial', 'doubled-partial', 'late-partial', 'early-deltas')
 FAR = 0.5                    # of the price: where orders by hand rest
 # The timers of a run that lasts a minute; what they are by default is in settings_base.py.
 SCALED = {'LOOP_INTERVAL': 0.2, 'DEADMAN_TIMEOUT': 3, 'HEARTBEAT': 1, 'STALE_AFTER': 3, 'ECHO_TIMEOUT': 3,
-          'AUDIT_INTERVAL': 3, 'API_REST_INTERVAL': 0.2, 'API_ERROR_INTERVAL': 1, 'TIMEOUT': 2}
+          'AUDIT_INTERVAL': 10, 'API_REST_INTERVAL': 0.2, 'API_ERROR_INTERVAL': 1, 'TIMEOUT': 2}
 CLOSING = re.compile(r'Fills: (\d+), volume \d+ contracts \((\d+) bought, (\d+) sold\)')
 POSITION = re.compile(r'Position: (-?\d+) contracts')
 RESULT = re.compile(r'Result: realised ([-+][\d.]+) (\w+)')
@@ -68,8 +70,11 @@ class Trial(object):
     ``testnet`` is the exchange, ``recorder`` what it writes down, ``bot`` the process.
     """
 
-    def __init__(self, plan: Plan, folder: str, cwd: str, **exchange: Any) -> None:
+    def __init__(self, plan: Plan, folder: str, cwd: str, beside: Optional['Trial'] = None, **exchange: Any) -> None:
+        # beside: the trial of another bot on the same account, whose exchange this one shares
         self.plan = plan
+        self.key = KEY if beside is None else '{}-{}'.format(KEY, id(self))
+        self.beside = beside
         self.folder = folder
         self.cwd = cwd
         self.diary = os.path.join(folder, 'diary.jsonl')
@@ -81,12 +86,20 @@ class Trial(object):
         self._exchange = exchange
         self._stack = contextlib.ExitStack()
         self._died = self._stopped = self._killed = self._gone = None   # type: Optional[float]
+        self._deaths = []        # type: List[Trouble]   # from a kill to the first ladder of the next process
         self._wallet = 0
+        self._next_hit = 0.0
+        self._dropped = set()    # type: set   # faults of images for which the sockets were dropped
 
     def __enter__(self) -> 'Trial':
         plan, options = self.plan, dict(self._exchange)
+        if self.beside is not None:
+            self.testnet, self.recorder = self.beside.testnet, self.beside.recorder
+            self._wallet = self.beside._wallet
+            self.testnet.call(lambda: self.testnet.exchange.add_key(self.account, self.key, SECRET))
+            return self
         options.setdefault('accounts', [{'key': KEY, 'secret': SECRET}])
-        options.setdefault('symbols', [plan.symbol] + [NEIGHBOUR] * (plan.symbol != NEIGHBOUR))
+        options.setdefault('symbols', [plan.symbol, NEIGHBOURS.get(plan.symbol, 'XBTUSDT')])
         options.setdefault('rate_limits', True)
         self.testnet = self._stack.enter_context(local_exchange.running(plan.market, seed=plan.seed, **options))
         self.testnet.call(self._prepare)
@@ -152,21 +165,28 @@ class Trial(object):
 
     # The bot's side
 
-    def start(self) -> None:
-        """Start the bot, in a group of its own: Ctrl-C for us is not Ctrl-C for it."""
-        plan = self.plan
+    def start(self, waits: bool = True) -> None:
+        """Start the bot, in a group of its own: Ctrl-C for us is not Ctrl-C for it.
+
+        Return when it has asked for its first ladder, or at once without ``waits``; again after a ``kill``.
+        """
+        plan, seen = self.plan, self.cycles()
+        if self._killed is not None:
+            self._deaths.append(Trouble(self._killed, float('inf'), 'rest: the bot was killed'))
+            self._killed = self._gone = None
         package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         paths = [package] + [path for path in (os.environ.get('PYTHONPATH'),) if path]
         order = {'diary': self.diary, 'settings': plan.settings, 'certain': plan.certain,
                  'lot': self.testnet.exchange.instruments[plan.symbol].lot}
         environment = dict(os.environ, PYTHONPATH=os.pathsep.join(paths), PYTHONUNBUFFERED='1',
                            XDG_STATE_HOME=os.path.join(self.folder, 'state'), BITMEX_BASE_URL=self.testnet.url,
-                           BITMEX_API_KEY=KEY, BITMEX_API_SECRET=SECRET, WATCHED=json.dumps(order))
+                           BITMEX_API_KEY=self.key, BITMEX_API_SECRET=SECRET, WATCHED=json.dumps(order))
         command = [sys.executable, '-m', 'market_maker.commands.watched', plan.symbol] + list(plan.words)
         with open(self.output, 'ab') as sink:
             self.bot = subprocess.Popen(command, cwd=self.cwd, env=environment, stdin=subprocess.DEVNULL, stdout=sink,
                                         stderr=subprocess.STDOUT, start_new_session=True)
-        self.wait(lambda: self.bot.poll() is not None or self.cycles() > 0, START_WITHIN)
+        if waits:
+            self.wait(lambda: self.bot.poll() is not None or self.cycles() > seen, START_WITHIN)
 
     def wait(self, condition: Callable[[], Any], seconds: float) -> bool:
         """Poll until the condition is true, ``seconds`` at most, and return whether it is."""
@@ -200,20 +220,23 @@ class Trial(object):
         """Play the plan's faults for its seconds, and let the market trade with the bot now and then."""
         if self.plan.profile:
             self.testnet.faults.play(self.plan.profile, self.plan.seed)
-        until = time.monotonic() + self.plan.seconds
-        next_hit = time.monotonic()
-        dropped = set()   # type: set   # faults of images, which strike those who connect
-        while time.monotonic() < until and self.is_alive():
+        self.go_on(self.plan.seconds)
+        self.testnet.faults.clear()
+
+    def go_on(self, seconds: float, is_over: Callable[[], Any] = lambda: False) -> None:
+        """Let time pass, until ``is_over`` or the bot has ended: hits come now and then, and sockets are dropped for
+        faults of images, which strike only those who connect."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and self.is_alive() and not is_over():
             time.sleep(min(LOOK, max(0.0, until - time.monotonic())))
             images = {one for one in self.testnet.call(lambda: list(self.testnet.server.faults.working))
-                      if one.name in IMAGES} - dropped
+                      if one.name in IMAGES} - self._dropped
             if images:
-                dropped |= images
+                self._dropped |= images
                 self.testnet.drop_sockets()
-            if time.monotonic() > next_hit:
-                next_hit = time.monotonic() + self.rng.uniform(*HITS)
+            if time.monotonic() > self._next_hit:
+                self._next_hit = time.monotonic() + self.rng.uniform(*HITS)
                 self.testnet.call(lambda: self.hit(self.rng))
-        self.testnet.faults.clear()
 
     def calm_down(self) -> None:
         """Wait until the bot has made some undisturbed cycles, and everything of unknown fate has been looked for."""
@@ -252,10 +275,22 @@ class Trial(object):
                              for name in line['names']} for converged in (True, False)}
         events, books, contract = self.testnet.call(self._seen)
         starts = tuple(line['at'] for line in told if line['what'] == 'start')
+        # Every process that was killed has begun once; one that was killed before it could say so is missing here.
+        after = max([death.began for death in self._deaths] or [0.0])
+        if len(starts) <= len(self._deaths) + 1:
+            starts = tuple(start for start in starts if start > after)
         process = Process(starts, self._died, self.bot.returncode, self._stopped, self._killed, self._gone)
         commands, fills = self._ledger()
-        return Evidence(events, _wanted(told), names[True], names[True] | names[False], list(self.recorder.troubles),
-                        process, commands, fills, self._summary(), books, contract, self._rules(settings), 0, 0)
+        troubles = list(self.recorder.troubles) + self._dead(told)
+        return Evidence(events, _wanted(told), names[True], names[True] | names[False], troubles, process, commands,
+                        fills, self._summary(), books, contract, self._rules(settings), 0, 0)
+
+    def _dead(self, told):
+        # type: (List[Dict[str, Any]]) -> List[Trouble]
+        """Return from when to when no bot was there: until the first ladder after a kill was through."""
+        ends = [line['at'] for line in told if line['what'] == 'done']
+        return [death._replace(ended=min([end for end in ends if end > death.began] or [death.ended]))
+                for death in self._deaths]
 
     def _seen(self) -> Tuple[List[Any], Books, Contract]:
         instrument = self.testnet.exchange.instruments[self.plan.symbol]
@@ -267,7 +302,7 @@ class Trial(object):
     def _rules(self, told):
         # type: (Dict[str, Any]) -> Rules
         limited = self.testnet.server.limits.enabled
-        return Rules(KEY, told.get('ORDERID_PREFIX', ''), told.get('MIN_POSITION'), told.get('MAX_POSITION'),
+        return Rules(self.key, told.get('ORDERID_PREFIX', ''), told.get('MIN_POSITION'), told.get('MAX_POSITION'),
                      told.get('RELIST_INTERVAL') or 0.0, told.get('HEARTBEAT', 5.0), told.get('STALE_AFTER', 15.0),
                      told.get('ECHO_TIMEOUT', 15.0), PULL_WITHIN, told.get('DEADMAN_TIMEOUT') or 0.0,
                      (self.plan.certain or 60.0), 120 if limited else None, 10 if limited else None)
@@ -292,11 +327,11 @@ class Trial(object):
 
     def _summary(self):
         # type: () -> Optional[Summary]
-        """Return the bot's closing words, None where it did not get to say them."""
+        """Return the bot's closing words; None where it did not get to say them, or has begun to count anew."""
         with open(self.output, errors='replace') as file:
             text = file.read()
         closing, position, result = [shape.findall(text)[-1:] for shape in (CLOSING, POSITION, RESULT)]
-        if not (closing and position and result) or self._killed is not None:
+        if not (closing and position and result) or self._killed is not None or self._deaths:
             return None
         amount, currency = result[0]
         return Summary(*([int(number) for number in closing[0]] +

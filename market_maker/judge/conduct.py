@@ -194,9 +194,10 @@ class _Bucket(object):
         """Take a token; tell whether there was one."""
         if self.capacity is None:
             return True
-        self._tokens = min(float(self.capacity), self._tokens + (now - self._at) * self.capacity / self.seconds) - 1
+        tokens = min(float(self.capacity), self._tokens + (now - self._at) * self.capacity / self.seconds)
         self._at = now
-        return self._tokens > -1 + 1e-9 - SLACK
+        self._tokens = max(0.0, tokens - 1)
+        return tokens > 1 - SLACK
 
 
 # (h)

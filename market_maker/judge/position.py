@@ -8,36 +8,57 @@ from market_maker.judge.evidence import Evidence, Execution, OrderRow, in_words,
 from market_maker.judge.walk import SIDES, Walk, most_wanted, quantity
 
 
+KNOWN_WITHIN = 1.0   # seconds within which the bot can know of what somebody else traded on the account
+
+
 def overreach(evidence: Evidence) -> str:
-    """Return the first fill beyond the position's limits or the first growth beyond what was wanted; '' for none."""
+    """Return the first fill beyond the position's limits or the first growth beyond what was wanted; '' for none.
+
+    What somebody else trades on the account counts for the position, but an order that was placed before the bot could
+    know of it is not held against the bot.
+    """
     walk, position = Walk(evidence), evidence.start_quantity
+    others = []   # type: List[Tuple[float, int]]   # trades of somebody else: when, signed contracts
+    grown = {}    # type: Dict[str, float]   # orderID -> when the bot last asked for it to be so large
     for event in evidence.events:
         if isinstance(event, Execution) and _is_ours(event.row, evidence):
-            before, position = position, position + _signed(event.row)
-            fault = _beyond(evidence, before, position)
-            if fault and is_own(event.row, evidence):
-                maker = walk.makers.get(event.row['orderID']) or walk.requests.get(event.cause)
-                return '{} by a fill of {}'.format(fault, in_words(maker, start_of(evidence)))
+            change = _signed(event.row)
+            position += change
+            if not is_own(event.row, evidence):
+                others.append((event.at, change))
+            else:
+                since = grown.get(event.row['orderID'], event.at)
+                fault = _beyond(evidence, change, position - _traded(others, since, change))
+                if fault:
+                    maker = walk.makers.get(event.row['orderID']) or walk.requests.get(event.cause)
+                    return '{} by a fill of {}'.format(fault, in_words(maker, start_of(evidence)))
         before_row = walk.step(event)
-        if isinstance(event, OrderRow):
-            fault = _growth(evidence, walk, event, before_row, position)
+        if isinstance(event, OrderRow) and event.cause in walk.requests:
+            grown[event.row['orderID']] = walk.requests[event.cause].at
+            fault = _growth(evidence, walk, event, before_row, position, others)
             if fault:
                 return fault
     return ''
 
 
-def _beyond(evidence, before, after):
+def _traded(others, since, direction):
+    # type: (List[Tuple[float, int]], float, int) -> int
+    """Return what others have traded in a direction since the bot could know of it."""
+    return sum(change for at, change in others if at > since - KNOWN_WITHIN and (change > 0) == (direction > 0))
+
+
+def _beyond(evidence, change, position):
     # type: (Evidence, int, int) -> str
     rules = evidence.rules
-    if rules.highest is not None and after > max(rules.highest, before):
-        return 'position {} above its limit {}'.format(after, rules.highest)
-    if rules.lowest is not None and after < min(rules.lowest, before):
-        return 'position {} below its limit {}'.format(after, rules.lowest)
+    if rules.highest is not None and change > 0 and position > rules.highest:
+        return 'position {} above its limit {}'.format(position, rules.highest)
+    if rules.lowest is not None and change < 0 and position < rules.lowest:
+        return 'position {} below its limit {}'.format(position, rules.lowest)
     return ''
 
 
-def _growth(evidence, walk, event, before, position):
-    # type: (Evidence, Walk, OrderRow, Optional[Dict[str, Any]], int) -> str
+def _growth(evidence, walk, event, before, position, others):
+    # type: (Evidence, Walk, OrderRow, Optional[Dict[str, Any]], int, List[Tuple[float, int]]) -> str
     """Return what is wrong with an order that a request made larger; '' where nothing is, or nothing grew."""
     row, request = event.row, walk.requests.get(event.cause)
     grown = (row.get('leavesQty') or 0) - ((before or {}).get('leavesQty') or 0)
@@ -52,6 +73,7 @@ def _growth(evidence, walk, event, before, position):
     if wanted is None or working > wanted:
         return '{} contracts work on the {} side, wanted were {}, after {}'.format(working, side, wanted or 0, where)
     rules = evidence.rules
+    position -= _traded(others, request.at, 1 if side == 'Buy' else -1)
     if side == 'Buy' and rules.highest is not None and position + working > rules.highest:
         return 'position {} and bids of {} can exceed {}, after {}'.format(position, working, rules.highest, where)
     if side == 'Sell' and rules.lowest is not None and position - working < rules.lowest:
