@@ -778,7 +778,9 @@ class ExchangeInterface(object):
         # type: (Any) -> Any
         """Remember the rows that the exchange answered with."""
         for row in rows or ():
-            if row.get('orderID'):
+            if row.get('symbol') not in (None, self.symbol):   # our order table does not have it, and never will
+                self._commands.refused(row.get('clOrdID') or '')
+            elif row.get('orderID'):
                 self._commands.answered(row, time.monotonic())
                 self._fills.know(row)
         return rows

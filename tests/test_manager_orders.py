@@ -216,6 +216,17 @@ def test_a_create_of_unknown_fate_is_not_sent_again_but_looked_up(monkeypatch):
     assert bitmex.sent('POST') == 1
 
 
+def test_an_order_on_another_symbol_is_none_of_the_ladder(monkeypatch):
+    """A strategy's hedge: our order table never shows it, so nobody waits for that."""
+    manager, bitmex = build(monkeypatch)
+    bitmex.symbol = 'ETHUSD'   # what the row of the answer will say
+    bitmex.echo = False
+    manager.exchange.create_orders([{'symbol': 'ETHUSD', 'side': 'Buy', 'price': 3000.0, 'orderQty': 1}])
+
+    assert manager.exchange.get_orders() == [] and manager.exchange.in_flight() == []
+    assert manager.exchange._commands.is_settled()
+
+
 def test_an_amend_of_unknown_fate_counts_as_amended_until_the_tables_tell(monkeypatch):
     """And as no smaller than it was, so that a position limit holds either way."""
     manager, bitmex = build(monkeypatch, [want('Buy', 49000.0, 300)])

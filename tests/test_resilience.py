@@ -215,3 +215,14 @@ def test_a_local_exchange_that_was_started_anew_by_hand_is_told_of_our_account(m
             soon(lambda: one.bitmex.state.path != before, 30, what=lambda: caplog.text)
             soon(lambda: one.account() is not None and one.ladder_is_there(), what=lambda: caplog.text)
             assert one.ended is None
+
+
+def test_where_nothing_can_be_kept_memory_serves_and_this_is_said_once(monkeypatch, caplog, tmp_path):
+    (tmp_path / 'file').write_text('')
+    monkeypatch.setenv('XDG_STATE_HOME', str(tmp_path / 'file' / 'folder'))
+    with live(monkeypatch, AUDIT_INTERVAL=0.2) as one:
+        one.loop()
+        soon(one.ladder_is_there)
+        soon(lambda: one.guard.counts.audits > 2)
+        assert caplog.text.count('Nothing can be kept in') == 1
+        assert len(one.bitmex.ledger.commands()) == 4
