@@ -118,6 +118,13 @@ def test_bad_input_is_one_line(words, expected, tmpdir):
     assert expected in str(caught.value) and '\n' not in str(caught.value) and caught.value.exit_code == 2
 
 
+def test_another_local_exchange_on_the_port_is_named():
+    with running(bid=60000, ask=60000.1) as there:
+        with pytest.raises(LocalExchangeError) as caught:
+            testnet.main(parsed('--port', str(there.port)))
+    assert str(caught.value).startswith('a local exchange runs at {} already (market still): '.format(there.url))
+
+
 def test_faults_are_listed(capsys):
     """One word shows every fault with its options, and every profile."""
     assert testnet.main(parsed('--faults', 'list')) == 0
@@ -127,7 +134,8 @@ def test_faults_are_listed(capsys):
     assert set(faults.CATALOGUE) | set(faults.PROFILES) <= set(listed)
 
 
-def test_a_taken_port_is_one_line():
+def test_a_taken_port_is_one_line(monkeypatch):
+    monkeypatch.setattr('market_maker.local.PROBE_TIMEOUT', 0.1)   # whoever listens there says nothing
     with socket.socket() as taken:
         taken.bind(('127.0.0.1', 0))
         taken.listen(1)

@@ -16,7 +16,7 @@ from typing import Any, Dict, List, Optional, Tuple  # noqa: F401
 from market_maker import local
 from market_maker.utils import log
 from market_maker.utils.constants import LOCAL_PORT
-from market_maker.utils.errors import EXIT_OK, SettingsError
+from market_maker.utils.errors import EXIT_OK, LocalExchangeError, SettingsError
 
 HELP = 'Run the local exchange: BitMEX on this machine, with a market to trade against. Needs the testnet extra.'
 EXAMPLES = """
@@ -96,8 +96,24 @@ def main(args: Any) -> int:
     if not options['people']:
         options['people'] = [{'key': local.LOCAL_API_KEY, 'secret': local.LOCAL_API_SECRET}]
     server = local_exchange.assemble(args.market, **options)
-    asyncio.run(_serve(server, lifeline, None if args.attached else args))
+    try:
+        asyncio.run(_serve(server, lifeline, None if args.attached else args))
+    except LocalExchangeError:
+        _say_who_is_there(server)
+        raise
     return EXIT_OK
+
+
+def _say_who_is_there(server):
+    # type: (Any) -> None
+    """Raise LocalExchangeError naming the local exchange that has the port already, if one has."""
+    try:
+        found = local.introduction(server.url)
+    except LocalExchangeError:
+        return   # a stranger, which the first message has told
+    if found is not None:
+        raise LocalExchangeError('a local exchange runs at {} already (market {}): use that one, end it, or choose '
+                                 'another port with --port'.format(server.url, found['market']))
 
 
 async def _serve(server, lifeline, args):
