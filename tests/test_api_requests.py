@@ -274,6 +274,8 @@ def test_the_market_over_rest(client):
     ('/trade/bucketed', {'binSize': []}, 400, 'binSize is invalid'),
     ('/schema', {'model': 'Nothing'}, 404, 'Not Found'),
     ('/user/depositAddress', {}, 400, "'currency' is a required arg."),
+    ('/user/executionHistory', {'symbol': 'XBTUSD'}, 400, "'timestamp' is a required arg."),
+    ('/user/executionHistory', {'symbol': 'XBTUSD', 'timestamp': '9999-12-31'}, 400, 'timestamp is invalid'),
     ('/user/depositAddress', {'currency': 'XBt'}, 400, "'network' is a required arg."),
     ('/user/depositAddress', {'currency': 'DOGE', 'network': 'btc'}, 400, 'Invalid currency'),
     ('/user/depositAddressInformation', {'currency': 'XBt', 'network': 'eth'}, 400, 'Invalid network'),

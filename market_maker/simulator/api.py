@@ -12,7 +12,7 @@ from market_maker.simulator.account import Account
 from market_maker.simulator.bins import SIZES
 from market_maker.simulator.orders import NO_ID, given, whole
 from market_maker.simulator.refusal import Refusal
-from market_maker.simulator.timestamps import DAY, seconds_of
+from market_maker.simulator.timestamps import DAY, iso
 
 BASE = '/api/v1'
 MOST_PUBLIC_ROWS = 1000          # of trades, quotes and their bins in one answer
@@ -258,10 +258,11 @@ class Api(object):
         """Return what moved the balance on one contract during the session (day) that begins at ``timestamp``."""
         self._require(params, 'symbol', 'timestamp')
         begin = queries.moment(params['timestamp'], 'timestamp is invalid')
+        first, end = iso(begin), iso(begin + DAY)
         named = queries.symbols_of(params['symbol'], self.exchange.instruments)
         return [row for row in self.exchange.history('execution', account)
                 if row['execType'] in BALANCE_TYPES and named(row.get('symbol'))
-                and begin <= (seconds_of(row['timestamp']) or 0) < begin + DAY]
+                and first <= row['timestamp'] < end]
 
     # -- users -------------------------------------------------------------------------------------
 

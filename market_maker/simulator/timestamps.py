@@ -17,7 +17,7 @@ DAY = 86400
 FORM = re.compile(r'([0-9]{4})(?:-([0-9]{1,2})(?:-([0-9]{1,2})'
                   r'(?:[Tt ]([0-9]{1,2})(?::([0-9]{2})(?::([0-9]{2})(?:\.([0-9]*))?)?)?'
                   r'(?:[Zz]|([+-])([0-9]{2}):?([0-9]{2}))?)?)?)?$')
-EARLIEST, LATEST = -62135510400, 253402214400   # Unix seconds that can be written, with a day to spare
+EARLIEST, LATEST = -62135510400, 253402128000   # Unix seconds that can be written, with a day to spare
 
 
 def iso(seconds: float) -> str:
