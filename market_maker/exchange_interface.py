@@ -303,7 +303,7 @@ class ExchangeInterface(object):
         if self.is_closing:
             self._warn_once('The bot is shutting down and places nothing any more.')
             return []
-        excess = self._excess([order for order in orders if not isinstance(order, Reserved)])
+        excess = self._excess([order for order in orders if not isinstance(order, Reserved)], {})
         if excess:
             orders = self._without(orders, excess)
         named = [order if isinstance(order, Reserved) else self.reserve(order) for order in orders]
@@ -328,7 +328,7 @@ class ExchangeInterface(object):
         if self.dry_run:
             return orders
         self.used_at = time.monotonic()
-        excess = self._excess([order for order in orders if not isinstance(order, Checked)])
+        excess = self._excess([order for order in orders if not isinstance(order, Checked)], self._by_name())
         if excess:
             orders = self._without(orders, excess)
         rows = self._note(self.bitmex.amend_orders(orders))
@@ -722,29 +722,37 @@ class ExchangeInterface(object):
             cause = NUMBER.sub('#', str(error))
             if cause not in self._excess_told:   # else a strategy that tries at each pass would fill the log
                 self._excess_told.add(cause)
-                logger.warning('%s: %s', self.describe(order).strip(), error)
+                words = '{} {} @ {}'.format(order.get('side') or '', order.get('orderQty'), order.get('price'))
+                logger.warning('%s: %s', words.strip(), error)   # nonsense has no description
         left_out = {id(order) for order, _ in excess}
         return [order for order in orders if id(order) not in left_out]
 
-    def _excess(self, orders):
-        # type: (List[Dict[str, Any]]) -> List[Tuple[Dict[str, Any], MarketMakerError]]
+    def _by_name(self):
+        # type: () -> Dict[str, Dict[str, Any]]
+        """Return our open orders by each name that an amend may give them."""
+        rows = self.get_orders()
+        named = {row['clOrdID']: row for row in rows if row.get('clOrdID')}
+        named.update((row['orderID'], row) for row in rows)
+        return named
+
+    def _excess(self, orders, resting):
+        # type: (List[Dict[str, Any]], Dict[str, Dict[str, Any]]) -> List[Tuple[Dict[str, Any], MarketMakerError]]
         """Return those orders, with the reason, that the limits do not allow beside what works now.
 
-        They are what a strategy sends by itself: creates, and amends (with orderID) of orders of ours.
+        They are what a strategy sends by itself: creates, or amends of ``resting`` (see ``_by_name``).
         """
         if not orders:
             return []
         rows = self.get_orders()
         working = risk.Working(rows + self.in_flight(), self.rooms())
-        resting = {row['orderID']: row for row in rows}
         checks = {side: limits.checker(side, _bounds(), self.get_instrument()) for side in converge.SIDES}
         refused = []  # type: List[Tuple[Dict[str, Any], MarketMakerError]]
         places = ANY if settings.ORDER_COUNT_LIMIT is None else settings.ORDER_COUNT_LIMIT - working.count
         for order in orders:
-            row = resting.get(order.get('orderID') or '')
-            if row is None and (order.get('orderID') or order.get('origClOrdID')):
-                continue   # an amend of an order that we do not know: the exchange will say so
-            words = self._excess_of(order, row or {}, checks, working)
+            row = resting.get(order.get('orderID') or order.get('origClOrdID') or order.get('clOrdID') or '')
+            if resting and row is None:
+                continue   # of no order that we know: the exchange will say so
+            words = _excess_of(order, row or {}, checks, working)
             if not words and row is None:
                 places -= 1
                 words = 'ORDER_COUNT_LIMIT {} is reached'.format(settings.ORDER_COUNT_LIMIT) if places < 0 else ''
@@ -753,26 +761,6 @@ class ExchangeInterface(object):
         if not refused:
             self._excess_told.clear()
         return refused
-
-    @staticmethod
-    def _excess_of(order, row, checks, working):
-        # type: (Dict[str, Any], Dict[str, Any], Dict[str, Any], risk.Working) -> str
-        """Return why one order is not sent, or '' and count it as sent; ``row`` is what rests of it."""
-        done = row.get('cumQty') or 0
-        wanted = dict(row, **order)
-        if wanted.get('orderQty') is not None and done:
-            wanted['orderQty'] -= done
-        side = wanted.get('side') or 'Buy'
-        if not order.get('side') and not row and str(wanted.get('orderQty')).startswith('-'):
-            side = 'Sell'
-        fault = checks[side](wanted) if side in checks else None
-        if fault or side not in checks:
-            return fault[1] if fault else ''
-        grows_by = 0 if risk.only_reduces(wanted) else (converge.quantity(wanted) or 0) - (row.get('leavesQty') or 0)
-        words = working.refusal(side, None, grows_by)
-        if not words:
-            working.step(side, None, grows_by)
-        return words
 
     def _note(self, rows):
         # type: (Any) -> Any
@@ -873,6 +861,27 @@ def _bounds():
     """Return the settings that the limits look at as a plain dict, which is read much faster."""
     settings.get('SYMBOL')   # the first read loads
     return {name: dict.get(settings, name) for name in limits.NAMES}
+
+
+def _excess_of(order, row, checks, working):
+    # type: (Dict[str, Any], Dict[str, Any], Dict[str, Any], risk.Working) -> str
+    """Return why a create, or an amend of ``row``, is not sent, or '' and count it as sent."""
+    wanted = limits.with_numbers(dict(row, **order))
+    side = wanted.get('side') or ('Sell' if str(wanted.get('orderQty')).startswith('-') else 'Buy')   # the API's rule
+    if side not in checks:
+        return ''   # the exchange will say so
+    if row and order.get('leavesQty') is not None:
+        wanted['orderQty'] = wanted['leavesQty']
+    elif row and isinstance(wanted.get('orderQty'), (int, float)):
+        wanted['orderQty'] -= row.get('cumQty') or 0
+    fault = checks[side](wanted)
+    if fault:
+        return str(fault[1])
+    grows_by = 0 if risk.only_reduces(wanted) else (converge.quantity(wanted) or 0) - (row.get('leavesQty') or 0)
+    words = working.refusal(side, None, grows_by)
+    if not words:
+        working.step(side, None, grows_by)
+    return words
 
 
 def _with_errors(rows, excess):

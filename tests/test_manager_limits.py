@@ -143,6 +143,14 @@ def test_what_a_strategy_sends_by_itself_is_held_against_the_limits_too(monkeypa
     assert len(answer) == 3
 
 
+def test_numbers_may_be_sent_as_text_and_a_negative_size_sells(monkeypatch):
+    manager, bitmex = make(monkeypatch, Direct, **limits(-200, 200))
+
+    answer = manager.send(want('Buy', '49000.0', '200'), {'price': 51000.0, 'orderQty': -300})
+
+    assert [str(error)[:10] for _, error in answer.errors] == ['not sent: '] and len(answer) == 1
+
+
 def test_a_strategy_that_tries_again_and_again_is_told_once(monkeypatch, caplog):
     manager, _ = make(monkeypatch, Direct, **limits(-200, 200))
     for size in (300, 400, 300, 100, 300):
@@ -151,15 +159,23 @@ def test_a_strategy_that_tries_again_and_again_is_told_once(monkeypatch, caplog)
     assert len([line for line in said(caplog, 'Buy') if 'not sent' in line]) == 2
 
 
-def test_an_amend_of_a_strategys_own_may_not_grow_beyond_the_limit(monkeypatch):
+@pytest.mark.parametrize('named', ['orderID', 'clOrdID', 'origClOrdID'])
+def test_an_amend_of_a_strategys_own_may_not_grow_beyond_the_limit(monkeypatch, named):
+    """However it names the order, and whether it gives the total or what shall be left."""
     manager, bitmex = make(monkeypatch, Direct, **limits(-200, 200))
     row, = manager.send(want('Buy', 49000.0, 150))
     bitmex.fill(row, 50)
+    name = {named: row['orderID' if named == 'orderID' else 'clOrdID']}
+    amended = []
+    bitmex.amend_orders = lambda orders: amended.extend(orders) or []
 
-    answer = manager.exchange.amend_orders([{'orderID': row['orderID'], 'orderQty': 201}])
-    assert len(answer.errors) == 1 and bitmex.resting() == [(49000.0, 'Buy', 100)]
-    answer = manager.exchange.amend_orders([{'orderID': row['orderID'], 'orderQty': 200, 'price': 49500.0}])
-    assert answer.errors == [] and bitmex.resting() == [(49500.0, 'Buy', 150)]
+    for change in ({'orderQty': 201}, {'leavesQty': 151}, {'orderQty': '300'}, {'price': 99000.0}):
+        assert len(manager.exchange.amend_orders([dict(name, **change)]).errors) == 1
+    assert amended == []
+    for change in ({'orderQty': 200, 'price': 49500.0}, {'leavesQty': 150}, {'orderQty': 60}, {'orderQty': 'nonsense'},
+                   {'price': float('nan')}):
+        manager.exchange.amend_orders([dict(name, **change)])
+    assert len(amended) == 3
 
 
 def test_a_strategys_own_orders_must_make_sense_too(monkeypatch):

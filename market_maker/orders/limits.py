@@ -138,6 +138,7 @@ class Limits(object):
         for order in orders:
             if not order.get('side'):
                 order = dict(order, side=side)
+            order = with_numbers(order)
             fault = check(order)
             if fault is None:
                 kept.append(order)
@@ -193,6 +194,19 @@ class Limits(object):
 ORDER_LIMITS = ('nonsense', 'ORDER_SIZE_LIMIT', 'PRICE_BAND', 'own orders', 'ORDER_COUNT_LIMIT')
 
 
+def with_numbers(order):
+    # type: (Dict[str, Any]) -> Dict[str, Any]
+    """Return the order with its price and size as numbers, for the API takes them as text too; what is no number stays.
+    """
+    for name in ('price', 'orderQty'):
+        if isinstance(order.get(name), str):
+            try:
+                order = dict(order, **{name: float(order[name])})
+            except ValueError:
+                continue   # the check says so
+    return order
+
+
 def span_of(orders, most):
     # type: (List[Dict[str, Any]], float) -> Any
     """Return the lowest and the highest price of ordinary orders, none of them too large: what most ladders are.
@@ -223,24 +237,28 @@ def checker(side, bounds, instrument):
         # type: (Dict[str, Any]) -> Optional[Tuple[Any, ...]]
         price, size = order.get('price'), order.get('orderQty')
         try:
-            size = int(size) if isinstance(size, str) else size
-            if size is not None and not abs(size) <= most:
-                if not abs(size) < ANY:
-                    return 'nonsense', 'an order of {} contracts makes no sense'.format(size), 0
-                return 'ORDER_SIZE_LIMIT', '{} contracts in one order are more than {}'.format(
-                    size, _name(most, bounds)), most
-            if price is None or lowest <= price <= highest:
-                return None
-            if not 0 < price < ANY:
-                return 'nonsense', 'an order at the price {} makes no sense'.format(price), 0
+            if size is not None and not abs(size) < ANY:
+                return 'nonsense', 'an order of {} contracts makes no sense'.format(size), 0
+            if price is not None and not lowest <= price <= highest:
+                if not 0 < price < ANY:
+                    return 'nonsense', 'an order at the price {} makes no sense'.format(price), 0
+                if risk.is_plain_limit(order):   # a stop may stand where a plain order must not
+                    return 'PRICE_BAND', words_of_band(side, price, bounds, instrument), 0
+            if size is not None and abs(size) > most:
+                words = '{} contracts in one order are more than {}'.format(size, _name(most, bounds))
+                return 'ORDER_SIZE_LIMIT', words, most
         except (TypeError, ValueError):
             return 'nonsense', 'an order of {!r} contracts at {!r} makes no sense'.format(size, price), 0
-        if not risk.is_plain_limit(order):
-            return None   # a stop may stand where a plain order must not
-        return 'PRICE_BAND', '{} at {} is worse than the mark {} and the last price {} by more than PRICE_BAND {:g} %' \
-            .format('a bid' if side == 'Buy' else 'an ask', price, instrument.get('markPrice'),
-                    instrument.get('lastPrice'), 100.0 * bounds['PRICE_BAND']), 0
+        return None
     return check
+
+
+def words_of_band(side, price, bounds, instrument):
+    # type: (str, float, Any, Dict[str, Any]) -> str
+    """Return why a price is too far on the wrong side of the market."""
+    return '{} at {} is worse than the mark {} and the last price {} by more than PRICE_BAND {:g} %'.format(
+        'a bid' if side == 'Buy' else 'an ask', price, instrument.get('markPrice'), instrument.get('lastPrice'),
+        100.0 * bounds['PRICE_BAND'])
 
 
 def largest(bounds, instrument):
