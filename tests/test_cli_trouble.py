@@ -225,7 +225,7 @@ def test_the_demo_shows_fills_on_both_sides_and_leaves_nothing_behind(bot, tmp_p
     """By its own clock, by Ctrl-C or by SIGTERM: quotes, fills, the closing summary, exit code 0, no folder left."""
     place = tmp_path / 'temporary'
     place.mkdir()
-    bot.env['TMPDIR'] = str(place)
+    bot.env.update(TMPDIR=str(place), XDG_STATE_HOME=str(place / 'state'))
     bot.start('demo', *(['--seconds', '20'] if ending is None else []))
     until(lambda: 'Execution: Buy' in bot.text() and 'Execution: Sell' in bot.text(), 30, bot.text)
 

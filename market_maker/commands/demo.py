@@ -56,6 +56,7 @@ def _start(folder, symbol):
     # type: (str, str) -> subprocess.Popen
     """Start the bot as a user would, in a session of its own: only we pass Ctrl-C on to it, and only once."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith('BITMEX_')}
+    environment['XDG_STATE_HOME'] = os.path.join(folder, 'state')   # nothing is left behind at home either
     sys.stdout.flush()
     return subprocess.Popen([sys.executable, '-u', '-m', 'market_maker', symbol], cwd=folder, env=environment,
                             stdin=subprocess.DEVNULL, start_new_session=True)
