@@ -21,7 +21,7 @@ help:
 	@echo '                  (CLIENT_SECONDS=5 make test-clients follows their streams for 5 s instead of a minute)'
 	@echo 'make lint         ruff, mypy, vermin'
 	@echo 'make docs         the pages as a site in docs/_build, every warning an error'
-	@echo 'make bench        the benchmarks; make bench-quick keeps the scripts alive'
+	@echo 'make bench        the benchmarks; make bench-quick only looks whether a ratio has halved'
 	@echo 'make clean        remove what these commands made'
 
 # An environment is made anew when what it installs has changed; the stamp inside it says when that was.
@@ -91,16 +91,17 @@ docs: $(VENV)/stamp-docs
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
 	@echo 'docs/_build/html/index.html'
 
-bench: $(VENV)/stamp-test $(CLASSIC)/stamp
+# Each benchmark takes minutes, and wants the machine for itself. QUICK=--quick makes seconds of it, and an error of a
+# ratio below half of the one in benchmarks/recorded.json; QUICK='--quick --record' writes that file.
+BENCHMARKS = tables converge orders bot
+bench bench-quick: $(VENV)/stamp-test $(CLASSIC)/stamp
 	@mkdir -p benchmarks/results
-	for name in tables converge orders; do \
-		$(BIN)/python benchmarks/$$name.py --baseline-python $(CLASSIC)/bin/python \
+	for name in $(BENCHMARKS); do \
+		$(BIN)/python benchmarks/$$name.py $(QUICK) --baseline-python $(CLASSIC)/bin/python \
 			--json benchmarks/results/$$name.json || exit 1; done
 	for name in engine server; do \
-		$(BIN)/python benchmarks/$$name.py --json benchmarks/results/$$name.json || exit 1; done
-
-bench-quick: $(VENV)/stamp-test
-	for name in tables converge orders engine server; do $(BIN)/python benchmarks/$$name.py --quick || exit 1; done
+		$(BIN)/python benchmarks/$$name.py $(QUICK) --json benchmarks/results/$$name.json || exit 1; done
+bench-quick: QUICK = --quick
 
 clean:
 	rm -rf $(VENV) .venvs build dist docs/_build htmlcov .coverage .coverage.* *.egg-info

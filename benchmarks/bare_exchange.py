@@ -93,6 +93,8 @@ class BareExchange(object):
                 fields.update(json.loads(text))
             except ValueError:   # a form
                 fields.update(await request.post())
+        if request.path.endswith('/cancelAllAfter'):
+            return self.reply({'now': stamp(), 'cancelTime': 0})
         if not request.path.startswith('/api/v1/order') or request.method == 'GET':
             return self.reply(self.found(fields) if request.path.endswith('/order') else [])
         now = time.monotonic()

@@ -148,6 +148,7 @@ def ours():
         ws = BitMEXWebsocket('key', 'secret')
         ws._prepare(SETTINGS['BASE_URL'], SYMBOL, True)
         ws._begin(time.monotonic())
+        ws.health.heartbeat = ws.health.stale_after = 1e6   # a turn of the other one is no silence
 
         def tell(message):
             now = ws.health.last_frame = time.monotonic()

@@ -15,13 +15,12 @@ The book has --levels price levels of the market on each side.  The depths take 
 process's processor, so that other work on the machine does not count.  Every answer and the tables at the end are
 checked.
 """
-import argparse
-import json
 import random
 import statistics
 import sys
 import time
 
+import common
 from market_maker.simulator.exchange import Exchange
 from market_maker.simulator.instruments import catalogue
 
@@ -163,41 +162,35 @@ def measure(depths, rounds, cycles):
 
 
 def table(figures, depths):
-    """Return the lines of a Markdown table, and the same numbers as a dict."""
+    """Return the lines of a Markdown table, the same numbers as a dict, and the ratios."""
     lines = ['| a second (median, best) | ' + ' | '.join('{:,} levels'.format(depth) for depth in depths)
              + ' | growth of the time | target |', '| --- |' + ' --- |' * (len(depths) + 2)]
-    numbers = {}
+    numbers, ratios = {}, {}
     for act in ('place', 'amend', 'cancel', 'match'):
         found = numbers[act] = {'per_second': {str(depth): statistics.median(figures[act][depth]) for depth in depths},
                                 'best': {str(depth): max(figures[act][depth]) for depth in depths}}
         # round by round, for the machine may be slower in one round than in another
         found['growth'] = statistics.median(shallow / deep for shallow, deep in zip(figures[act][depths[0]],
                                                                                     figures[act][depths[-1]]))
+        ratios['1 / growth, ' + act] = 1 / found['growth']
         cells = ['{:,.0f}, {:,.0f}'.format(found['per_second'][str(depth)], found['best'][str(depth)])
                  for depth in depths]
         lines.append('| {} | {} | {:.2f}x | {} |'.format(
             act, ' | '.join(cells), found['growth'],
             '>= {:,}, <= {}x'.format(TARGETS[act], GROWTH)))
-    return lines, numbers
+    return lines, numbers, ratios
 
 
 def main(argv=None):
     """Run the benchmark and print its table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
-    parser.add_argument('--rounds', type=int, default=9)
+    parser = common.parser(__doc__, 9, baseline=False)
     parser.add_argument('--cycles', type=int, default=30, help='batches of {} in a round'.format(BATCH))
     parser.add_argument('--levels', type=int, nargs='+', default=[10, 10000], help='levels on each side of the book')
-    parser.add_argument('--quick', action='store_true', help='few short rounds: does it still run?')
-    parser.add_argument('--json', metavar='FILE', help='write the numbers there too')
     options = parser.parse_args(argv)
     if options.quick:
         options.rounds, options.cycles = 3, 5
-    lines, numbers = table(measure(options.levels, options.rounds, options.cycles), options.levels)
-    print('\n'.join(lines))
-    if options.json:
-        with open(options.json, 'w') as output:
-            json.dump(numbers, output, indent=2, sort_keys=True)
-    return 0
+    return common.finish(options, 'engine', *table(measure(options.levels, options.rounds, options.cycles),
+                                                   options.levels))
 
 
 if __name__ == '__main__':

@@ -14,7 +14,6 @@ After each round the rows that are left must be those that the generator says.  
 nothing but the base install: BitMEXWebsocket takes what a bare server sends at a given pace, and the lag is the time
 from sending a message to its being applied.  Figures are medians over the rounds.
 """
-import argparse
 import gzip
 import hashlib
 import json
@@ -24,6 +23,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
+
+import common
 
 KEYS = {'order': ['orderID'], 'position': ['account', 'symbol', 'strategy'], 'margin': ['account', 'currency'],
         'orderBookL2': ['symbol', 'id', 'side'], 'instrument': ['symbol']}
@@ -139,9 +140,9 @@ for line in sys.stdin:
     contender = made()
     contender.expect([json.loads(image.decode()) for image in images])
     contender.take(images)
-    began = time.perf_counter()
+    began = time.process_time()
     contender.take(deltas)
-    seconds = time.perf_counter() - began
+    seconds = time.process_time() - began
     print(seconds / len(deltas), fingerprint(contender.rows()), flush=True)
 '''
 
@@ -405,32 +406,9 @@ def recorded_book(path):
 
 # -- measuring -------------------------------------------------------------------------------------------------------
 
-class Process(object):
-    """A child that answers each line with a line."""
-
-    def __init__(self, python, program, *args, **options):
-        self.child = subprocess.Popen([python, '-c', program] + list(args), stdin=subprocess.PIPE,
-                                      stdout=subprocess.PIPE, universal_newlines=True, **options)
-
-    def read(self):
-        line = self.child.stdout.readline()
-        if not line:
-            raise SystemExit('a contender ended with status {}'.format(self.child.wait(10)))
-        return line.strip()
-
-    def ask(self, text):
-        self.child.stdin.write(text + '\n')
-        self.child.stdin.flush()
-        return self.read()
-
-    def end(self):
-        self.child.stdin.close()
-        self.child.wait(10)
-
-
 def contenders(baseline, folder):
-    """Return [(name, Process)] of everybody that can take part."""
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    """Return [(name, Child)] of everybody that can take part."""
+    root = common.ROOT
     with open(os.path.join(folder, 'settings.py'), 'w') as settings:
         settings.write('API_KEY = "key"\nAPI_SECRET = "secret"\nBASE_URL = "http://127.0.0.1:1/api/v1/"\n')
     names = [('ours-json', sys.executable, root), ('floor-json', sys.executable, root)]
@@ -443,10 +421,9 @@ def contenders(baseline, folder):
         names.append(('classic', baseline, ''))
     made = []
     for name, python, path in names:
-        process = Process(python, WORKER, name, env=dict(os.environ, PYTHONPATH=path), cwd=folder,
-                          stderr=subprocess.DEVNULL if name == 'classic' else None)
-        while process.read() != 'ready':
-            continue
+        process = common.Child(python, WORKER, name, env=common.environment(path), cwd=folder, name=name,
+                               stderr=subprocess.DEVNULL if name == 'classic' else None)
+        process.wait_until_ready()
         made.append((name, process))
     return made
 
@@ -487,7 +464,7 @@ def measure(baseline, rounds, quick):
             figures[title] = {name: [] for name, _ in people}
             for number in range(rounds):
                 left = set()
-                for name, process in people if number % 2 else people[::-1]:
+                for name, process in common.turns(people, number):
                     path, wanted = classic_load if name == 'classic' else load
                     seconds, got = process.ask(path).split()
                     assert wanted is None or got == wanted, '{}: {} leaves other rows'.format(title, name)
@@ -503,19 +480,16 @@ def measure(baseline, rounds, quick):
 
 def measure_feed(kind, python, size, pace, seconds):
     """Return what a feed of messages of ``size`` bytes came to; ``pace`` is messages a second, 0 as many as go."""
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     folder = tempfile.mkdtemp(prefix='feed-')
     with open(os.path.join(folder, 'settings.py'), 'w') as settings:
         settings.write('API_KEY = "key"\nAPI_SECRET = "secret"\n')
     images = account_traffic(1, 1, 0).images
-    server = Process(sys.executable, SERVER, str(size), str(pace), str(seconds), json.dumps(images))
+    server = common.Child(sys.executable, SERVER, size, pace, seconds, json.dumps(images))
     port, length = server.read().split()
-    reader = Process(python, READER, kind, port, cwd=folder, stderr=subprocess.DEVNULL,
-                     env=dict(os.environ, PYTHONPATH=root if kind == 'ours' else ''))
-    while reader.read() != 'ready':
-        continue
-    reader.child.stdin.write('\n')
-    reader.child.stdin.flush()
+    reader = common.Child(python, READER, kind, port, cwd=folder, stderr=subprocess.DEVNULL, name=kind,
+                          env=common.environment(common.ROOT if kind == 'ours' else ''))
+    reader.wait_until_ready()
+    reader.tell('')
     sent, lasted = server.ask('go').split()
     answer = json.loads(reader.read())
     assert answer['count'] == int(sent), '{} of {} messages arrived'.format(answer['count'], sent)
@@ -524,65 +498,77 @@ def measure_feed(kind, python, size, pace, seconds):
     return answer
 
 
+TARGETS = {'account, 12 own orders': '>= 5.5x, >= 2.4x', 'books, recorded, 11,746 rows': '>= 500x'}
+GROWTHS = (('12 to 1,000 own orders', 'amends, 12 own orders', 'amends, 1,000 own orders', '<= 1.5x'),
+           ('200 to 10,000 levels', 'book, 200 levels', 'book, 10,000 levels', '<= 1.25x'))
+
+
 def table(figures):
-    """Return the lines of a Markdown table, and the same numbers as a dict."""
+    """Return the lines of a Markdown table, the same numbers as a dict, and the ratios."""
     names = [name for name in ('classic', 'ours', 'floor', 'ours-json', 'floor-json')
              if any(name in row for row in figures.values())]
-    lines = ['| us a message (median, minimum) | ' + ' | '.join(names) + ' | classic / ours | classic / ours-json |',
-             '| --- |' + ' --- |' * (len(names) + 2)]
-    numbers = {}
+    lines = ['| us of the processor a message (median, minimum) | ' + ' | '.join(names)
+             + ' | classic / ours | classic / ours-json | target |', '| --- |' + ' --- |' * (len(names) + 3)]
+    numbers, ratios = {}, {}
     for title, row in figures.items():
-        found = numbers[title] = {name: {'median_us': statistics.median(row[name]), 'minimum_us': min(row[name])}
-                                  for name in names}
-        ratios = []
+        numbers[title] = {name: {'median_us': statistics.median(row[name]), 'minimum_us': min(row[name])}
+                          for name in names}
+        cells = []
         for name in ('ours', 'ours-json'):
-            if name in found and 'classic' in found:
-                found[name]['ratio'] = found['classic']['median_us'] / found[name]['median_us']
-            ratios.append('{:.1f}x'.format(found[name]['ratio']) if 'ratio' in found.get(name, {}) else '')
-        cells = ['{:.2f}, {:.2f}'.format(found[name]['median_us'], found[name]['minimum_us']) for name in names]
-        lines.append('| {} | {} |'.format(title, ' | '.join(cells + ratios)))
-    for title, small, large in (('12 to 1,000 own orders', 'amends, 12 own orders', 'amends, 1,000 own orders'),
-                                ('200 to 10,000 levels', 'book, 200 levels', 'book, 10,000 levels')):
-        growth = {name: numbers[large][name]['median_us'] / numbers[small][name]['median_us'] for name in names}
+            if name not in row:
+                cells.append('')
+                continue
+            ratios['floor / {}, {}'.format(name, title)] = common.paired(row[name.replace('ours', 'floor')], row[name])
+            if 'classic' in row:
+                ratio = ratios['classic / {}, {}'.format(name, title)] = common.paired(row['classic'], row[name])
+                numbers[title][name]['ratio'] = ratio
+            cells.append('{:.1f}x'.format(ratio) if 'classic' in row else '')
+        lines.append('| {} | {} | {} |'.format(title, ' | '.join(
+            [common.summary(row[name]) for name in names] + cells), TARGETS.get(title, '')))
+    for title, small, large, target in GROWTHS:
+        growth = {name: common.paired(figures[large][name], figures[small][name]) for name in names}
         numbers['growth, ' + title] = growth
-        lines.append('| growth, {} | {} | | |'.format(title, ' | '.join('{:.2f}x'.format(growth[n]) for n in names)))
-    return lines, numbers
+        lines.append('| growth, {} | {} | | | {} |'.format(
+            title, ' | '.join('{:.2f}x'.format(growth[name]) for name in names), target))
+        for name in ('ours', 'ours-json'):
+            if name in growth:
+                ratios['1 / growth of {}, {}'.format(name, title)] = 1 / growth[name]
+    return lines, numbers, ratios
 
 
-def feed_table(baseline, seconds):
-    """Measure whole feeds and return the lines of a Markdown table, and the numbers."""
-    lines = ['| feed, base install | messages/s | median lag ms | 99 % below ms | reader CPU s |',
-             '| --- |' + ' --- |' * 4]
-    numbers = {}
+def feed_table(baseline, seconds, paced_seconds):
+    """Measure whole feeds and return the lines of a Markdown table, the numbers, and the ratios."""
+    lines = ['', '| feed, base install | messages/s | median lag ms | 99 % below ms | reader CPU s | target |',
+             '| --- |' + ' --- |' * 5]
+    numbers, ratios = {}, {}
     pythons = [('ours', sys.executable)] + ([('classic', baseline)] if baseline else [])
-    for title, size, pace in (('300 B at 20,000/s', 300, 20000), ('300 B, as fast as it goes', 300, 0),
-                              ('5 kB, as fast as it goes', 5000, 0)):
+    for title, size, pace, target in (('300 B at 20,000/s', 300, 20000, 'median lag < 1 ms'),
+                                      ('300 B, as fast as it goes', 300, 0, ''),
+                                      ('5 kB, as fast as it goes', 5000, 0, '>= 7,000/s')):
         for kind, python in pythons:
-            found = numbers['{}, {}'.format(title, kind)] = measure_feed(kind, python, size, pace, seconds)
-            lines.append('| {}, {} | {:.0f} | {:.2f} | {:.2f} | {:.1f} |'.format(
-                kind, title, found['per_second'], found['median_ms'], found['worst_percent_ms'], found['cpu_seconds']))
-    return lines, numbers
+            lasts = paced_seconds if pace and kind == 'ours' else seconds
+            found = numbers['{}, {}'.format(title, kind)] = measure_feed(kind, python, size, pace, lasts)
+            lines.append('| {}, {} | {:,.0f} | {:.2f} | {:.2f} | {:.1f} | {} |'.format(
+                kind, title, found['per_second'], found['median_ms'], found['worst_percent_ms'], found['cpu_seconds'],
+                target if kind == 'ours' else ''))
+        if baseline and not pace:
+            ratios['ours / classic, feed of ' + title] = (numbers[title + ', ours']['per_second']
+                                                          / numbers[title + ', classic']['per_second'])
+    return lines, numbers, ratios
 
 
 def main(argv=None):
     """Run the benchmark and print its tables."""
-    parser = argparse.ArgumentParser(description=__doc__.partition('\n')[0])
-    parser.add_argument('--baseline-python', metavar='PATH', help='Python of an environment with the classic bot')
-    parser.add_argument('--rounds', type=int, default=7)
+    parser = common.parser(__doc__, 7)
     parser.add_argument('--seconds', type=float, default=10.0, help='length of each feed')
-    parser.add_argument('--quick', action='store_true', help='three short rounds: does it still run?')
-    parser.add_argument('--json', metavar='FILE', help='write the numbers there too')
     options = parser.parse_args(argv)
+    paced_seconds = 6 * options.seconds
     if options.quick:
-        options.rounds, options.seconds = 3, 1.0
-    lines, numbers = table(measure(options.baseline_python, options.rounds, options.quick))
-    print('\n'.join(lines) + '\n')
-    lines, numbers['feed'] = feed_table(options.baseline_python, options.seconds)
-    print('\n'.join(lines))
-    if options.json:
-        with open(options.json, 'w') as output:
-            json.dump(numbers, output, indent=2, sort_keys=True)
+        options.rounds, options.seconds, paced_seconds = 3, 1.0, 1.0
+    lines, numbers, ratios = table(measure(options.baseline_python, options.rounds, options.quick))
+    feeds, numbers['feed'], more = feed_table(options.baseline_python, options.seconds, paced_seconds)
+    return common.finish(options, 'tables', lines + feeds, numbers, dict(ratios, **more))
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())
