@@ -231,7 +231,7 @@ def measure(baseline, rounds, sizes, effort):
             settings.write(CLASSIC_SETTINGS)
         for pairs in sizes:
             workers = [(name, common.Child(python, WORKER, name, pairs, name=name, cwd=folder, env=common.environment(
-                common.ROOT if name == 'ours' else '', XDG_STATE_HOME=folder))) for name, python in people]
+                common.ROOT if name == 'ours' else '', XDG_STATE_HOME=os.path.join(folder, str(pairs))))) for name, python in people]
             try:
                 for _, worker in workers:
                     worker.wait_until_ready()

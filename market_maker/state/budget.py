@@ -52,8 +52,7 @@ class Budget(object):
         if self._depth > 1 or self._file is None or not self._locked():
             return None
         try:
-            self._file.seek(0)
-            content = self._file.read(self._slots_at + BOTS * SLOT.size)
+            content = _read_at(self._file, self._slots_at + BOTS * SLOT.size, 0)
         except OSError as error:
             self._say('cannot be read ({})'.format(error.strerror or error))
             content = b''
@@ -77,9 +76,14 @@ class Budget(object):
         now = self._clock()
         raw = self._numbers.pack(*numbers)
         try:
-            self._file.seek(0)
-            self._file.write(HEAD.pack(MAGIC, zlib.crc32(raw), now) + raw)
-            self._write_slot(now, self._token, now, flying[0], flying[1])
+            place = self._place(now)
+            content = HEAD.pack(MAGIC, zlib.crc32(raw), now) + raw
+            slot = b'' if place is None else SLOT.pack(self._token, now, flying[0], flying[1])
+            if place == 0:   # the numbers and our slot in one go
+                content, slot = content + slot, b''
+            _write_at(self._file, content, 0)
+            if slot:
+                _write_at(self._file, slot, self._slots_at + (place or 0) * SLOT.size)
         except OSError as error:   # a full disk
             self._say('cannot be written ({})'.format(error.strerror or error))
         if self._depth == 0:
@@ -93,7 +97,9 @@ class Budget(object):
             return
         try:
             if self._slot is not None and self._locked():
-                self._write_slot(self._clock(), 0, 0.0, 0, 0)
+                place = self._place(self._clock())
+                if place is not None:
+                    _write_at(self._file, SLOT.pack(0, 0.0, 0, 0), self._slots_at + place * SLOT.size)
         except OSError as error:
             self._say('cannot be written ({})'.format(error.strerror or error))
         file, self._file, self._is_locked = self._file, None, False
@@ -126,15 +132,33 @@ class Budget(object):
                 second += max(0, on_orders)
         return minute, second
 
-    def _write_slot(self, now, *values):
-        # type: (float, *Any) -> None
-        """Write our slot: the one that we have, or a new one where somebody took it for forgotten."""
+    def _place(self, now):
+        # type: (float) -> Optional[int]
+        """Return which slot is ours: the one that we have, or a new one where somebody took it for forgotten; None in
+        a crowd, where ours is not counted by the others."""
         slots, mine = self._slots, self._slot
-        if mine is None or mine >= len(slots) or slots[mine][0] != self._token:
-            free = [place for place, slot in enumerate(slots) if not slot[0] or not 0 <= now - slot[1] < FORGET]
-            mine = free[0] if free else len(slots)
-            if mine >= BOTS:
-                return   # a crowd: ours is not counted by the others
-            self._slot = mine
-        self._file.seek(self._slots_at + mine * SLOT.size)
-        self._file.write(SLOT.pack(*values))
+        if mine is not None and mine < len(slots) and slots[mine][0] == self._token:
+            return mine
+        free = [place for place, slot in enumerate(slots) if not slot[0] or not 0 <= now - slot[1] < FORGET]
+        mine = free[0] if free else len(slots)
+        if mine >= BOTS:
+            return None
+        self._slot = mine
+        return mine
+
+
+def _read_at(file, size, offset):
+    # type: (Any, int, int) -> bytes
+    if hasattr(os, 'pread'):
+        return os.pread(file.fileno(), size, offset)
+    file.seek(offset)   # Windows
+    return file.read(size)
+
+
+def _write_at(file, content, offset):
+    # type: (Any, bytes, int) -> None
+    if hasattr(os, 'pwrite'):
+        os.pwrite(file.fileno(), content, offset)
+        return
+    file.seek(offset)
+    file.write(content)
