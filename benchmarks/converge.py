@@ -7,8 +7,9 @@ at once in memory, and their echo is in the tables before the answer is.  So the
 ladder, plan, and what stands around a request.  Contenders take turns, each in a process of its own: ``ours``, and
 ``classic``, bitmex-market-maker 1.6.1 run by the Python that --baseline-python names.
 
-    steady     the touch has moved by one tick, inside the tolerance: nothing to send.  Ours is a pass between two
-               status lines; the classic bot prints its lines on every pass
+    steady     the touch has moved by one tick, inside the tolerance, to where it has been before: nothing to send.
+               Ours is a pass between two status lines; the classic bot prints its lines on every pass
+    further    the same, to where it has not been since the orders were placed
     lines      the same with the status lines of both (written to nowhere)
     amended    the touch has jumped: every order is amended
 
@@ -203,8 +204,10 @@ def seconds(act, prices, passes, expected):
 
 
 NEAR = [50000.0 + step / 2 for step in (0, 1, 2, 3, 2, 3, 4, 3, 2, 1)]   # a touch that wanders
+FURTHER = [50000.0 + step / 2 for step in range(100)]
 FAR = (52000.0, 50000.0)
-tasks = {'steady': (quiet, NEAR, 0), 'lines': (lines, NEAR, 0), 'amended': (quiet, FAR, 2 * pairs)}
+tasks = {'seen': (quiet, NEAR[:5], 0), 'steady': (quiet, NEAR, 0), 'further': (quiet, FURTHER, 0),
+         'lines': (lines, NEAR, 0), 'amended': (quiet, FAR, 2 * pairs)}
 quote(NEAR[0])
 out.write('ready\n')
 out.flush()
@@ -217,7 +220,7 @@ os._exit(0)   # nobody is there to cancel orders at
 '''
 
 CLASSIC_SETTINGS = 'import logging\nLOG_LEVEL = logging.INFO\nWATCHED_FILES = []\n'
-TASKS = ('steady', 'lines', 'amended')
+TASKS = ('steady', 'further', 'lines', 'amended')
 TARGETS = {('steady', 6): '>= 8x', ('steady', 50): '>= 10x', ('steady', 200): '>= 15x', ('lines', 6): '>= 1x',
            ('lines', 50): '>= 1x', ('lines', 200): '>= 1x'}
 
@@ -230,15 +233,18 @@ def measure(baseline, rounds, sizes, effort):
         with open(os.path.join(folder, 'settings.py'), 'w') as settings:
             settings.write(CLASSIC_SETTINGS)
         for pairs in sizes:
+            state = os.path.join(folder, str(pairs))
             workers = [(name, common.Child(python, WORKER, name, pairs, name=name, cwd=folder, env=common.environment(
-                common.ROOT if name == 'ours' else '', XDG_STATE_HOME=os.path.join(folder, str(pairs))))) for name, python in people]
+                common.ROOT if name == 'ours' else '', XDG_STATE_HOME=state))) for name, python in people]
             try:
                 for _, worker in workers:
                     worker.wait_until_ready()
                 for number in range(rounds):
                     for name, worker in common.turns(workers, number):
                         for task in TASKS:
-                            passes = max(10 if task != 'amended' else 4, effort // pairs // 10 * 10)
+                            if task == 'steady':
+                                worker.ask('seen 5')
+                            passes = max(10 if task != 'amended' else 4, min(100, effort // pairs // 10 * 10))
                             figures.setdefault((name, task, pairs), []).append(
                                 float(worker.ask('{} {}'.format(task, passes))))
             finally:
