@@ -94,14 +94,15 @@ docs: $(VENV)/stamp-docs
 # Each benchmark takes minutes, and wants the machine for itself. QUICK=--quick makes seconds of it, and an error of a
 # ratio below half of the one in benchmarks/recorded.json; QUICK='--quick --record' writes that file.
 BENCHMARKS = tables converge orders bot
-bench bench-quick: $(VENV)/stamp-test $(CLASSIC)/stamp
+bench: $(VENV)/stamp-test $(CLASSIC)/stamp
 	@mkdir -p benchmarks/results
 	for name in $(BENCHMARKS); do \
 		$(BIN)/python benchmarks/$$name.py $(QUICK) --baseline-python $(CLASSIC)/bin/python \
 			--json benchmarks/results/$$name.json || exit 1; done
 	for name in engine server; do \
 		$(BIN)/python benchmarks/$$name.py $(QUICK) --json benchmarks/results/$$name.json || exit 1; done
-bench-quick: QUICK = --quick
+bench-quick:
+	@$(MAKE) --no-print-directory bench QUICK=--quick
 
 clean:
 	rm -rf $(VENV) .venvs build dist docs/_build htmlcov .coverage .coverage.* *.egg-info
