@@ -1,6 +1,7 @@
 """Each fault alone: the bot runs through it, keeps its promises, and is judged from the exchange's side.
 
-Full length with the marker ``soak``; short forms of all of them, one after the other, in the default suite.
+With the marker ``soak``, at full length and all of them shortly in a row; the default suite has a short mixture of all
+faults (test_chaos.py).
 """
 import collections
 
@@ -96,10 +97,10 @@ def test_a_fault_alone(tmp_path, name):
     assert len(evidence.wanted) > 20
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_all_faults_shortly(tmp_path):
     """One bot, one fault after the other, a second or so of each."""
-    with running(tmp_path, seed=5) as one:
+    with running(tmp_path, seed=5, certain=3.0) as one:
         for act, _, seconds in ALONE.values():
             act(one, seconds)
             assert one.is_alive()

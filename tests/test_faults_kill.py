@@ -9,9 +9,11 @@ pytest.importorskip('aiohttp', reason='the local exchange needs the testnet extr
 from trials import log_of, project, running, verdict  # noqa: E402
 
 from market_maker.commands import trial  # noqa: E402
+from market_maker.judge import cleanness  # noqa: E402
 from market_maker.judge.evidence import Execution  # noqa: E402
 from market_maker.judge.verdict import judge  # noqa: E402
-from market_maker.settings import settings  # noqa: E402
+
+TIMEOUT = trial.SCALED['DEADMAN_TIMEOUT']   # seconds
 
 
 def kill_often(folder, times, seed):
@@ -40,33 +42,32 @@ def test_fifty_kills_lose_nothing(tmp_path):
     assert len(fills) > 50
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_a_few_kills_lose_nothing(tmp_path):
     """The same, three times."""
     kill_often(tmp_path, 3, 2)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif('DEADMAN_TIMEOUT' not in settings, reason="this version has no dead man's switch")
-def test_a_killed_bot_leaves_nothing_once_its_switch_is_over(tmp_path):
-    """DEADMAN_TIMEOUT after SIGKILL no order of the bot's rests; three times, at different moments."""
-    for moment in (0.1, 0.9, 1.7):
-        folder = tmp_path / str(moment)
-        folder.mkdir()
-        with running(folder, seed=3) as one:
-            one.wait(lambda: False, moment)
-            resting = one.testnet.call(lambda: len(one.account.orders))
-            one.kill()
-            killed = time.monotonic()
-            assert one.wait(lambda: not one.testnet.call(lambda: len(one.account.orders)), 3 + 2.0), log_of(one)
-            took = time.monotonic() - killed
-            evidence = one.evidence()
-        assert resting > 0
-        assert took < 3 + 1.5
-        assert [finding.words for finding in judge(evidence) if not finding.is_kept and finding.letter in 'g'] == []
+@pytest.mark.parametrize('moment', [0.9] + [pytest.param(at, marks=pytest.mark.soak) for at in (0.0, 1.7, 5.0)])
+def test_a_killed_bot_leaves_nothing_once_its_switch_is_over(tmp_path, moment):
+    """DEADMAN_TIMEOUT after SIGKILL no order of the bot's rests."""
+    with running(tmp_path, seed=3) as one:
+        one.wait(lambda: False, moment)
+        resting = one.testnet.call(lambda: len(one.account.orders))
+        one.kill()
+        killed = time.monotonic()
+        assert one.wait(lambda: not one.testnet.call(lambda: len(one.account.orders)), TIMEOUT + 2.0), log_of(one)
+        took = time.monotonic() - killed
+        evidence = one.evidence()
+
+    assert resting > 0
+    assert cleanness.armed_until(evidence, evidence.process.killed) is not None
+    assert took < TIMEOUT + 1.5
+    assert [finding.words for finding in judge(evidence) if finding.letter == 'g'] == ['']
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_two_bots_with_prefixes_that_begin_alike_and_a_human(tmp_path):
     """`mm_` and `mm_2_` on one account, beside orders by hand: nobody touches another's, also not when one stops, is
     killed, starts again, or cancels everything."""

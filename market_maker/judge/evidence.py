@@ -144,6 +144,7 @@ def in_words(request: Optional[Request], since: float) -> str:
         return 'no request'
     fields = ' '.join('{}={}'.format(name, request.fields[name]) for name in sorted(request.fields))
     text = '#{} at {:.2f} s: {} {} {}'.format(request.number, request.at - since, request.verb, request.path, fields)
+    text = text.rstrip()
     return text if len(text) <= 200 else text[:197] + '...'
 
 
