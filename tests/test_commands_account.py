@@ -291,6 +291,12 @@ def test_beside_a_running_bot(world):
         world.client.place(symbol='XBTUSD', side='Buy', orderQty=500000, ordType='Market')   # the fee is a loss
         until(lambda: world.open_names() == [] and 'LOSS_LIMIT is 0.001' in bot.text(), 30, bot.text)
         assert world.run('flatten', '--yes')[0] == 0 and world.position() == 0
+
+        bot.process.kill()   # a limit that was hit holds over a restart of any kind
+        bot.process.wait(10)
+        bot.start('XBTUSD')
+        until(lambda: 'Limit: ' in bot.text() and bot.text().count('-----') > 2, 30, bot.text)
+        assert world.open_names() == [] and 'Creating' not in bot.text()
         assert world.run('resume')[0] == 0
         until(lambda: len(world.open_names()) == 4, 30, bot.text)
         assert bot.stop(signal.SIGTERM) == 0, bot.text()

@@ -308,7 +308,7 @@ def test_somebody_who_is_silent(world):
 
         found = world.run(url='http://127.0.0.1:{}/api/v1/'.format(listener.getsockname()[1]))
 
-    alone(found, doctor.FAULT, 'connection', 'no answer within 0.5 s')
+    alone(found, doctor.FAULT, 'connection', 'not everything was answered within 0.5 s')
 
 
 def test_a_slow_exchange(world):

@@ -103,8 +103,9 @@ def within(seconds: float, act: Callable[[], None], sheet: Sheet) -> None:
     thread.start()
     thread.join(seconds)
     if thread.is_alive():
-        sheet.add(FAULT, 'connection', 'no answer within {:g} s (the name of the host cannot be looked up, or somebody '
-                  'takes connections and is silent): check BASE_URL and the network', seconds)
+        sheet.add(FAULT, 'connection', 'not everything was answered within {:g} s (the exchange is very slow, its name '
+                  'cannot be looked up, or somebody takes connections and is silent): check BASE_URL and the network',
+                  seconds)
 
 
 # This machine
