@@ -1,6 +1,9 @@
 """The control interface over real sockets: who may use it, what it does, what it says when it will not."""
+import collections
 import json
+import logging
 import os
+import random
 
 import pytest
 
@@ -9,6 +12,8 @@ pytest.importorskip('aiohttp', reason='the local exchange needs the testnet extr
 import requests  # noqa: E402
 from local_client import Client, Socket, auth_headers  # noqa: E402
 
+from market_maker.server import control as server_control  # noqa: E402
+from market_maker.server import faults  # noqa: E402
 from market_maker.server.local_exchange import running  # noqa: E402
 
 LIMIT = {'symbol': 'XBTUSD', 'side': 'Buy', 'orderQty': 100, 'price': 59000}
@@ -337,6 +342,38 @@ def test_faults_are_switched(control, client):
     control.ask('POST', 'faults', {'fault': 'stall'})
     assert control.ask('DELETE', 'faults')['off'] >= 1
     assert control.ask('GET', 'faults') == [] and on[0]['options']['count'] == 5
+
+
+ANYTHING = [None, True, 0, -1, 3, 100, 1e308, 2 ** 80, 0.1, '', 'x', 'XBTUSD', '.BXBT', 'Buy', 'Open', 'confirm', [],
+            [1], ['order'], ['10.0.0.0/8'], {}, {'XBt': 5}, {'a': 1}, 'overload', '\u00e9\u0000', 'nan', '2',
+            [{'symbol': 'XBTUSD', 'currentQty': 100, 'avgEntryPrice': 60000}], [{'key': 'q', 'secret': 's'}]]
+
+
+def test_whatever_is_asked_for_nothing_breaks(control, caplog):
+    """Random verbs, paths and bodies get an answer below 500, and positions and money stay in balance."""
+    rng = random.Random(11)
+    routes = [(one['verb'], one['path'][len('/local-exchange/control'):].strip('/'))
+              for one in control.ask('GET')['requests']]
+    names = sorted(set(list(server_control.INSTRUMENT) + list(server_control.MARKET) + list(server_control.TRADE)
+                       + list(server_control.KEY) + list(server_control.MONEY) + ['restricted', 'key', 'secret', 'keys',
+                                                                                  'balance', 'positions', 'action']))
+    codes = collections.Counter()
+    for _ in range(400):
+        verb, path = rng.choice(routes)
+        path = path.replace('ACCOUNT', rng.choice(['100001', '9', 'x'])).replace('KEY', rng.choice(['q', 'zz']))
+        path = path.replace('SYMBOL', rng.choice(['XBTUSD', '.BXBT', 'XBT7D', 'none'])).replace('ID', '0')
+        body = {rng.choice(names): rng.choice(ANYTHING) for _ in range(rng.randint(0, 3))}
+        if path == 'faults' and verb == 'POST':
+            name = rng.choice([name for name in faults.CATALOGUE if name not in ('restart', 'settled')])
+            options = rng.sample(sorted(faults.CATALOGUE[name][0].OPTIONS), 1)
+            body = {'fault': name, 'options': {option: rng.choice(ANYTHING) for option in options}}
+        answer = control.send(verb, path.replace('FAULT', 'lag'), body)
+        codes[answer.status_code] += 1
+        assert answer.status_code < 500, (verb, path, body, answer.text)
+    control.ask('DELETE', 'faults')
+
+    assert {200, 400, 404} <= set(codes) and control.ask('GET', 'laws')['hold']
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
 def test_the_docs_list_what_can_be_asked_for(control):

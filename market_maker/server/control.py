@@ -27,7 +27,7 @@ from market_maker.simulator.market import Still
 from market_maker.utils.errors import SettingsError
 
 PATH = '/local-exchange/control'
-LONGEST_JUMP = 30 * 86400.0     # seconds that the clock may be advanced in one request
+LONGEST_JUMP = 7 * 86400.0      # seconds that the clock may be advanced in one request
 HIGHEST_PRICE = 1e9
 TOKEN_BITS = 160
 

@@ -42,6 +42,7 @@ logger = logging.getLogger('root')
 
 TICK = 0.02            # seconds of wall time between two looks at what is due
 LONGEST_STEP = 1.0     # seconds of exchange time after which clients are served again, however much is due
+LONG_STEP = 60.0       # ... when the clock is advanced on request
 BACKLOG = 1024         # connections that may wait to be accepted
 KEEP_ALIVE = 90        # seconds that an idle HTTP connection is kept (BitMEX, keep-alive)
 EVERYWHERE = {'0.0.0.0': '127.0.0.1', '::': '::1', '': '127.0.0.1'}   # where to find who listens on every address
@@ -201,11 +202,11 @@ class LocalExchange(object):
 
     # Time
 
-    def advance(self) -> float:
-        """Let happen what is due, a second of exchange time at most, and return the exchange's time."""
+    def advance(self, longest: float = LONGEST_STEP) -> float:
+        """Let happen what is due, ``longest`` seconds of exchange time at most, and return the exchange's time."""
         exchange = self.exchange
         try:
-            goal = max(exchange.now, min(self.pace.now(), exchange.now + LONGEST_STEP))
+            goal = max(exchange.now, min(self.pace.now(), exchange.now + longest))
             if self.market_held_by:
                 self._market_late += goal - exchange.now
                 exchange.advance(goal)
@@ -250,7 +251,7 @@ class LocalExchange(object):
         self.pace.start += seconds
         goal = self.pace.now()
         while self.exchange.now < goal and not self._ended.done():
-            self.advance()
+            self.advance(LONG_STEP)
             self.hub.flush()
             await asyncio.sleep(0)
 
