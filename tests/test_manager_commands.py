@@ -232,3 +232,17 @@ def test_an_end_that_the_tables_have_seen_is_settled_at_once():
     commands.answered(row('a', 10, leaves=0), 0.0)
     assert commands.overlay([], nothing, 1.0) == [] and not commands.is_settled()
     assert commands.overlay([], lambda order_id: row('a', 10, leaves=0), 1.0) == [] and commands.is_settled()
+
+
+def test_a_new_answer_does_not_grant_the_tables_more_time():
+    """An order that is amended again and again is overdue when the first of these answers is; once the tables have
+    caught up in between, the time begins anew."""
+    commands = Commands()
+    commands.answered(row('a', 1, price=50.0 + 1), 0.0)
+    commands.answered(row('a', 2, price=50.0 + 2), 14.0)
+    assert overdue(commands, [row('a', 0, price=50.0 + 0)], 15.1) == ['a']
+
+    assert overdue(commands, [row('a', 2, price=50.0 + 2)], 15.2) == []
+    commands.answered(row('a', 3, price=50.0 + 3), 16.0)
+    assert overdue(commands, [row('a', 2, price=50.0 + 2)], 30.0) == []
+    assert overdue(commands, [row('a', 2, price=50.0 + 2)], 31.1) == ['a']

@@ -29,6 +29,7 @@ class Commands(object):
         # type: () -> None
         self._answers = {}   # type: Dict[str, Answer]   # orderID -> the newest answer about it
         self._flights = {}   # type: Dict[str, Flight]   # clOrdID -> create without an answer
+        self._unseen = {}    # type: Dict[str, float]    # orderID -> since when the tables have owed us an answer's echo
         self.changes = 0     # grows with everything noted here
 
     def reserve(self, clOrdID, order):
@@ -51,6 +52,7 @@ class Commands(object):
         known = self._answers.get(row['orderID'])
         if known is None or not _is_older(row, known.row):
             self._answers[row['orderID']] = Answer(dict(row), now)
+            self._unseen.setdefault(row['orderID'], now)
         self._flights.pop(row.get('clOrdID') or '', None)
 
     def refused(self, clOrdID):
@@ -146,13 +148,18 @@ class Commands(object):
 
         ``rows`` are the open orders of the tables, ``finished`` returns the last state of one that left them.
         """
-        old = {order_id: answer for order_id, answer in list(self._answers.items())
-               if now - answer.at > patience and not answer.row.get('timestamp', '').endswith(LATER)}
-        if not old:
+        told = {order_id: answer for order_id, answer in list(self._answers.items())
+                if not answer.row.get('timestamp', '').endswith(LATER)}
+        if not told:
             return []
-        shown = {row['orderID']: row for row in rows if row['orderID'] in old}
-        return [answer.row for order_id, answer in sorted(old.items())
-                if not _is_mirrored(shown.get(order_id), answer.row, finished)]
+        shown = {row['orderID']: row for row in rows if row['orderID'] in told}
+        late = []
+        for order_id, answer in sorted(told.items()):
+            if _is_mirrored(shown.get(order_id), answer.row, finished):
+                self._unseen.pop(order_id, None)
+            elif now - self._unseen.get(order_id, answer.at) > patience:
+                late.append(answer.row)
+        return late
 
     def imaged(self, asked_at):
         # type: (float) -> None
@@ -182,6 +189,7 @@ class Commands(object):
         # type: (str, Answer) -> None
         if self._answers.get(order_id) is answer:
             self._answers.pop(order_id, None)
+            self._unseen.pop(order_id, None)
 
 
 AMENDED = ('price', 'orderQty', 'stopPx')   # what tells two states of one millisecond apart
