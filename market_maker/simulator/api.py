@@ -119,7 +119,7 @@ class Api(object):
         def acts(action: Callable[[Any, Params], Any]) -> Callable[[Params, Any], Any]:
             return lambda params, account: sorted_row(action(account, params))
 
-        def table(name: str, keys: str = '', most: int = queries.MOST_ROWS) -> Callable[[Params, Any], Any]:
+        def table(name: str, most: int = queries.MOST_ROWS) -> Callable[[Params, Any], Any]:
             return lambda params, account: self._search(name, account, params, most)
 
         def nothing(params: Params, account: Any) -> Any:
