@@ -248,9 +248,10 @@ def test_cancel_by_row_or_name(bot, orders):
 def test_refused_order_does_not_keep_the_others_back(bot, orders, caplog):
     """Four orders, two refused: two rows, two errors with their orders, and a log line for each of them in this
     module's name."""
-    orders.server.script = [orders.serve, http_server.error(400, 'Invalid price tickSize'),
-                            http_server.error(400, 'Account has insufficient Available Balance, 5929700 XBt required',
-                                              'ValidationError')]
+    refusals = {5001: http_server.error(400, 'Invalid price tickSize'),
+                5002: http_server.error(400, 'Account has insufficient Available Balance, 5929700 XBt required',
+                                        'ValidationError')}
+    orders.server.default = lambda exchange: refusals.get(exchange.request.data['price'], orders.serve)(exchange)
     wanted = [{'price': 5000 + n, 'orderQty': 100, 'side': 'Sell'} for n in range(4)]
     with caplog.at_level(logging.WARNING):
         rows = bot.create_orders(wanted)

@@ -7,8 +7,10 @@ import time
 import pytest
 
 import http_server
+from jitter import Jitter
 from market_maker import bitmex
 from market_maker.rest.pool import SENDERS, SendPool
+from market_maker.rest.sender import HEAD_START
 from market_maker.rest.transport import Transport
 from market_maker.utils.errors import APIError, ConnectionLost, OrderRejected, OutcomeUnknown
 
@@ -47,8 +49,8 @@ class Desk(object):
         row = dict(request.data, orderID=request.data.get('orderID', 'id'), ordStatus='New')
         http_server.answer(row, **self.headers)(exchange)
 
-    def most_in_a_second(self):
-        return max(sum(1 for other in self.came if 0 <= other - moment < 1.0) for moment in self.came)
+    def most_within(self, seconds):
+        return max(sum(1 for other in self.came if 0 <= other - moment < seconds) for moment in self.came)
 
 
 @pytest.fixture
@@ -90,9 +92,11 @@ def test_orders_begin_in_the_order_of_the_list(server, bot):
     desk = Desk(server, 0.02)
     bot.amend_orders(amends(8))
     desk.names = []
-    bot.amend_orders(amends(12))
-    late = sum(abs(place - int(name.split()[1])) for place, name in enumerate(desk.names))
-    assert late <= 6, desk.names      # they travel on different connections: neighbours may change places
+    with Jitter() as jitter:
+        bot.amend_orders(amends(12))
+    late = [abs(place - int(name.split()[1])) for place, name in enumerate(desk.names)]
+    # They travel on different connections: neighbours may change places, on a machine that is late all of a pool.
+    assert sum(late) <= 6 or jitter.worst > HEAD_START and max(late) < SENDERS, desk.names
 
 
 def test_never_above_ten_a_second(server, bot):
@@ -102,9 +106,10 @@ def test_never_above_ten_a_second(server, bot):
     """
     desk = Desk(server, 0.002, **{'x-ratelimit-limit': '600', 'x-ratelimit-remaining': '500',
                                   'x-ratelimit-remaining-1s': '9'})
-    rows = bot.amend_orders(amends(25))
-    assert len(rows) == 25 and desk.most_in_a_second() <= 10
-    assert 2.0 < desk.came[-1] - desk.came[0] < 4.0
+    with Jitter() as jitter:
+        rows = bot.amend_orders(amends(25))
+    assert len(rows) == 25 and desk.most_within(1.0 - jitter.worst) <= 10
+    assert 2.0 < desk.came[-1] - desk.came[0] + jitter.worst < 4.0 + 2 * jitter.worst
     assert set(desk.names[:9]) <= {'order {}'.format(number) for number in range(9 + SENDERS - 1)}
 
 
