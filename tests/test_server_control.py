@@ -10,6 +10,7 @@ import pytest
 pytest.importorskip('aiohttp', reason='the local exchange needs the testnet extra')
 
 import requests  # noqa: E402
+from engine_world import check_laws  # noqa: E402
 from local_client import Client, Socket, auth_headers  # noqa: E402
 
 from market_maker.server import control as server_control  # noqa: E402
@@ -349,7 +350,7 @@ ANYTHING = [None, True, 0, -1, 3, 100, 1e308, 2 ** 80, 0.1, '', 'x', 'XBTUSD', '
             [{'symbol': 'XBTUSD', 'currentQty': 100, 'avgEntryPrice': 60000}], [{'key': 'q', 'secret': 's'}]]
 
 
-def test_whatever_is_asked_for_nothing_breaks(control, caplog):
+def test_whatever_is_asked_for_nothing_breaks(testnet, control, client, caplog):
     """Random verbs, paths and bodies get an answer below 500, and positions and money stay in balance."""
     rng = random.Random(11)
     routes = [(one['verb'], one['path'][len('/local-exchange/control'):].strip('/'))
@@ -358,6 +359,9 @@ def test_whatever_is_asked_for_nothing_breaks(control, caplog):
                        + list(server_control.KEY) + list(server_control.MONEY) + ['restricted', 'key', 'secret', 'keys',
                                                                                   'balance', 'positions', 'action']))
     codes = collections.Counter()
+    for symbol, quantity in (('XBTUSD', 1000), ('ETHUSD', -20), ('XBT7D', 50)):
+        client.place(symbol=symbol, orderQty=quantity, ordType='Market')
+        client.place(symbol=symbol, orderQty=abs(quantity), price=100)
     for _ in range(400):
         verb, path = rng.choice(routes)
         path = path.replace('ACCOUNT', rng.choice(['100001', '9', 'x'])).replace('KEY', rng.choice(['q', 'zz']))
@@ -372,6 +376,7 @@ def test_whatever_is_asked_for_nothing_breaks(control, caplog):
         assert answer.status_code < 500, (verb, path, body, answer.text)
     control.ask('DELETE', 'faults')
 
+    testnet.call(lambda: check_laws(testnet.exchange))
     assert {200, 400, 404} <= set(codes) and control.ask('GET', 'laws')['hold']
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 

@@ -17,6 +17,8 @@ from market_maker.server.realtime import Frame
 from market_maker.simulator import schema
 from market_maker.simulator.exchange import Refusal
 
+MOST_KEPT = 100000    # messages that a silent table keeps
+
 Onward = Callable[[Frame], None]
 
 PRIVATE = ('order', 'execution', 'position', 'margin', 'wallet', 'transact')
@@ -59,7 +61,7 @@ class Silence(StreamFault):
 
     def __init__(self, *arguments: Any) -> None:
         StreamFault.__init__(self, *arguments)
-        self._kept = []   # type: List[Tuple[Onward, Frame]]
+        self._kept = collections.deque(maxlen=MOST_KEPT)   # type: Deque[Tuple[Onward, Frame]]
 
     def carry(self, session: Any, frame: Frame, onward: Onward) -> None:
         """Keep a change back; images still come."""
@@ -70,8 +72,8 @@ class Silence(StreamFault):
 
     def end(self) -> None:
         """Send what was kept."""
-        kept, self._kept = self._kept, []
-        for onward, frame in kept:
+        while self._kept:
+            onward, frame = self._kept.popleft()
             onward(frame)
 
 
