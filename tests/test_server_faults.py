@@ -6,6 +6,7 @@ import logging
 import os
 import random
 import re
+import socket
 import threading
 import time
 
@@ -22,7 +23,7 @@ from market_maker.server import faults  # noqa: E402
 from market_maker.server.local_exchange import running  # noqa: E402
 from market_maker.simulator import laws  # noqa: E402
 from market_maker.simulator.timestamps import seconds_of  # noqa: E402
-from market_maker.utils.errors import SettingsError  # noqa: E402
+from market_maker.utils.errors import LocalExchangeError, SettingsError  # noqa: E402
 
 LIMIT = {'symbol': 'XBTUSD', 'side': 'Buy', 'orderQty': 100, 'price': 59000}
 OPEN = '/order?filter=%7B%22open%22%3A+true%7D'
@@ -545,6 +546,24 @@ def test_the_exchange_restarts_on_its_port(books, left, same):
         assert len(rows) == left
         assert (testnet.server.instance == who) == same
         client.place(**LIMIT)
+
+
+def test_a_restart_that_finds_its_port_taken_ends_the_exchange():
+    with socket.socket() as stranger:
+        with pytest.raises(LocalExchangeError) as caught:
+            with running(bid=60000, ask=60000.1) as testnet:
+                testnet.faults.on('restart', down=0.5)
+
+                def take():
+                    try:
+                        stranger.bind(('127.0.0.1', testnet.port))
+                        return True
+                    except OSError:
+                        return False   # not closed yet
+                wait_for(take)
+                stranger.listen(1)
+                wait_for(lambda: testnet.server._ended.done())
+    assert 'is taken by another program' in str(caught.value)
 
 
 def test_a_contract_settles_for_good():

@@ -21,10 +21,11 @@ from market_maker.utils.errors import EXIT_OK, LocalExchangeError, SettingsError
 HELP = 'Run the local exchange: BitMEX on this machine, with a market to trade against. Needs the testnet extra.'
 EXAMPLES = """
 marketmaker testnet
-marketmaker testnet --market lively --seed 7
+marketmaker testnet --market lively --seed 7 --watch
 marketmaker testnet --market still --symbol XBTUSD --bid 60000 --ask 60000.1
 marketmaker testnet --market replay --data quotes.csv trades.csv --speed 10 --no-rate-limits
 marketmaker testnet --account mykey:mysecret --account @accounts.json
+marketmaker testnet --state accounts.sqlite --control
 marketmaker testnet --market lively --faults overload lost-reply:rate=0.1,verbs=POST
 """
 
@@ -43,10 +44,20 @@ def add_arguments(parser: Any) -> None:
     add = parser.add_argument
     add('--host', default='127.0.0.1', help='address to listen on (default: %(default)s, this machine only)')
     add('--port', type=int, default=LOCAL_PORT, help='port to listen on; 0 takes a free one (default: %(default)s)')
+    add('--watch', action='store_true', help='show book, trades and accounts live instead of a line for each fill')
+    add('--attached', action='store_true', help=argparse.SUPPRESS)
+    _add_market(parser.add_argument_group('the market').add_argument)
+    _add_accounts(parser.add_argument_group('accounts and money').add_argument)
+    _add_trouble(parser.add_argument_group('for tests').add_argument)
+
+
+def _add_market(add):
+    # type: (Any) -> None
     add('--symbol', metavar='S', nargs='+', action='append', default=[], help='trade these instruments only')
     add('--market', choices=MARKETS, default='simulated',
         help='who trades besides you: simulated (default), lively (the same in fast motion), '
              'still (a fixed bid and ask), replay (a recording)')
+    add('--seed', type=int, help='same seed, same market (default: a new one each time)')
     add('--bid', type=float, help='still: the bid of the first symbol')
     add('--ask', type=float, help='still: the ask of the first symbol')
     add('--data', metavar='PATH', nargs='+', action='append', default=[],
@@ -54,7 +65,10 @@ def add_arguments(parser: Any) -> None:
     add('--queue', choices=QUEUES, default='back',
         help='replay: where in the queue your orders stand (default: %(default)s)')
     add('--speed', type=float, default=1.0, help='how fast time passes (default: %(default)s)')
-    add('--seed', type=int, help='same seed, same market (default: a new one each time)')
+
+
+def _add_accounts(add):
+    # type: (Any) -> None
     add('--account', metavar='KEY:SECRET|@FILE', action='append', default=[],
         help='an account, or a JSON file with one or a list of them (key, secret, balance, positions, permissions, '
              'cidr, keys); without this option anybody on this machine may open accounts')
@@ -65,14 +79,16 @@ def add_arguments(parser: Any) -> None:
         help='fees of all contracts as fractions, for example --fees=-0.0001,0.0005 (with =, because of the minus)')
     add('--funding-interval', metavar='SECONDS', type=float,
         help='pay funding every so many seconds (default: at 04:00, 12:00 and 20:00 UTC)')
+
+
+def _add_trouble(add):
+    # type: (Any) -> None
     add('--no-rate-limits', action='store_true', help='never answer 429')
     add('--control', action='store_true',
         help='let whoever has the token that is printed do more than trade: accounts, market, clock, faults')
-    add('--watch', action='store_true', help='show book, trades and accounts live instead of a line for each fill')
     add('--faults', metavar='F', nargs='+', action='append', default=[],
         help='trouble, for testing clients: profiles, or faults with their options, for example overload '
              'lost-reply:rate=0.1,verbs=POST; the word list shows them all and ends')
-    add('--attached', action='store_true', help=argparse.SUPPRESS)
 
 
 def main(args: Any) -> int:

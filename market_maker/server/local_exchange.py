@@ -277,8 +277,9 @@ class LocalExchange(object):
     async def _restart_now(self, down: float, books: str) -> None:
         try:
             await self.restart(down, books)
-        except Exception as error:
-            self._fail(error)
+        except Exception as error:   # the port is somebody else's now, say: that ends the exchange
+            if not self._ended.done():
+                self._ended.set_exception(error)
         finally:
             self._restart = None
 
@@ -307,6 +308,7 @@ class LocalExchange(object):
         keys = [(account, key) for account in self.exchange.accounts.values() for key in account.keys]
         if self.renew is None:
             raise LocalExchangeError('this exchange does not know how to begin anew: it was not made by assemble()')
+        skew = self.pace.skew
         exchange, street, self.pace = self.renew()
         reopened = {}  # type: Dict[int, Any]
         for account, key in keys:
@@ -314,9 +316,11 @@ class LocalExchange(object):
                 reopened[account.id] = exchange.account_of(key.key) or exchange.open_account()
             if exchange.account_of(key.key) is None:
                 exchange.add_key(reopened[account.id], key.key, key.secret, key.permissions, key.cidr)
+                reopened[account.id].keys[-1].enabled = key.enabled
         if self.store is not None:
             self.store.begin_anew(exchange, str(uuid.uuid4()))
         self._house(exchange, street)
+        self.set_skew(skew)
         self._open()
         self.faults.move()
 
