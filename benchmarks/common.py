@@ -99,7 +99,8 @@ def finish(options, name, lines, numbers, ratios, counts=None):
     print('\n'.join(lines))
     if options.json:
         with open(options.json, 'w') as output:
-            json.dump({'figures': numbers, 'ratios': ratios, 'counts': counts or {}}, output, indent=1, sort_keys=True)
+            json.dump({'table': lines, 'figures': numbers, 'ratios': ratios, 'counts': counts or {}}, output, indent=1,
+                      sort_keys=True)
     recorded = {}
     if os.path.exists(RECORDED):
         with open(RECORDED) as file:

@@ -15,7 +15,7 @@ def module(monkeypatch):
     """Import a benchmark by its name."""
     monkeypatch.syspath_prepend(BENCHMARKS)
     yield importlib.import_module
-    for name in ('common', 'tables'):
+    for name in ('common', 'report', 'tables'):
         sys.modules.pop(name, None)
 
 
@@ -96,3 +96,16 @@ def test_what_is_recorded_is_measured(module):
     assert all(found['ratios'] for found in recorded.values())
     assert recorded['bot']['counts'] == {'outer filled': 1, 'inside the tolerance': 0, 'late echo, creates': 12,
                                          'late echo, cancels': 0}
+
+
+def test_tables_find_their_places_on_the_page(module):
+    """The page has a place for the table of each benchmark, and a new table replaces the old one."""
+    report = module('report')
+    with open(report.PAGE) as file:
+        page = file.read()
+    names = ('tables', 'converge', 'orders', 'bot', 'engine', 'server')
+    once = report.filled(page, {name: ['| old |'] for name in names})
+    assert once.count('| old |') == len(names)
+    again = report.filled(once, {'bot': ['| new |']})
+    assert again.count('| old |') == len(names) - 1 and again.count('| new |') == 1
+    assert report.filled(again, {'bot': ['| old |']}) == once
