@@ -96,7 +96,7 @@ class Position(object):
                  'open_cost', 'open_premium', 'init', 'isolated', 'leverage', 'init_rate', 'maint_rate', 'order_rate',
                  'risk_limit',
                  'pos_init', 'pos_comm', 'pos_cross', 'pos_margin', 'pos_maint', 'percentile', 'row',
-                 'dirt', 'opening_qty',
+                 'dirt', 'opening_qty', 'shown_terms',
                  'liquidation_price', 'bankrupt_price')
 
     def __init__(self, account: 'Account', instrument: Instrument, purse: Purse) -> None:
@@ -120,6 +120,7 @@ class Position(object):
         self.row = {}               # type: Dict[str, Any]  # as last published
         self.dirt = 0
         self.opening_qty = 0
+        self.shown_terms = None     # type: Any  # rates and limits that the row was last derived from
         self.init_rate = self.maint_rate = self.order_rate = 0
         self.set_rates()
 

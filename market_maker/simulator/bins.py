@@ -121,13 +121,6 @@ class Bins(object):
         past.high = max(bucket.high for bucket in traded) if traded else past.close
         past.low = min(bucket.low for bucket in traded) if traded else past.close
 
-    def last_day(self) -> Bucket:
-        """Return the last 24 hours, the running minute included."""
-        total = Bucket(self.day_ago)
-        total.merge(self.past)
-        total.merge(self.minute)
-        return total
-
     def unfinished(self, size: str, now: float) -> Dict[str, Any]:
         """Return the row of the running bin with its future end time (``partial=true``)."""
         length = SIZES[size]

@@ -19,7 +19,7 @@ class Level(object):
     """
 
     __slots__ = ('side', 'ticks', 'key', 'price', 'lot_value', 'quantity', 'hidden', 'head', 'tail', 'row', 'is_dirty',
-                 'changed')
+                 'changed', 'average')
 
     def __init__(self, side: 'Side', ticks: int, key: int, price: float, lot_value: int) -> None:
         self.side = side            # the Side it stands in
@@ -34,6 +34,7 @@ class Level(object):
         self.row = None             # type: Optional[Dict[str, Any]]
         self.is_dirty = False
         self.changed = ''           # time of the last change, as text
+        self.average = 0.0          # avgPx of who trades here alone, once somebody has
 
     def __iter__(self) -> Iterator[Any]:
         """Go through the orders in the order of their time."""

@@ -162,11 +162,10 @@ def carry(position: Position) -> None:
 
 def price_at_lot_value(instrument: Any, lot_value: float) -> float:
     """Return the unrounded price at which one lot is worth that much."""
-    size = abs(instrument.row['multiplier']) * instrument.lot
-    return size / lot_value if instrument.kind == 'inverse' else lot_value / size
+    return instrument.lot_size / lot_value if instrument.kind == 'inverse' else lot_value / instrument.lot_size
 
 
-def price_of_result(position: Position, result: float) -> Any:
+def price_of_result(position: Position, result: int) -> Any:
     """Return the price, on the tick, at which the unrealised result is about ``result``; against the holder, so not a
     satoshi better.
 
@@ -177,22 +176,23 @@ def price_of_result(position: Position, result: float) -> Any:
     quantity, instrument = position.quantity, position.instrument
     if not quantity:
         return None
-    lots = abs(quantity) // instrument.lot
-    # uPnL = markValue - cost, and |markValue| = lots * value of a lot
-    sign = instrument.buy_sign if quantity > 0 else -instrument.buy_sign
-    worth = sign * (position.cost + result)
+    # uPnL = markValue - cost, and |markValue| = lots * value of a lot; what costs the holder: a long linear and a short
+    # inverse position are worth less then, the others more
+    worth = position.cost + result
+    if quantity > 0:
+        lots = quantity // instrument.lot
+        lot_value = -(-worth // lots) if instrument.buy_sign > 0 else -worth // lots
+    else:
+        lots = -quantity // instrument.lot
+        lot_value = -worth // lots if instrument.buy_sign > 0 else -(-worth // lots)
     highest = instrument.row['maxPrice']
-    # what costs the holder: a long linear and a short inverse position are worth less then, the others more
-    lot_value = -(-worth // lots) if sign > 0 else worth // lots
     if lot_value <= 0:
         return highest if instrument.kind == 'inverse' else instrument.tick
-    price = price_at_lot_value(instrument, lot_value)
-    steps = price * instrument.tick_bottom / instrument.tick_top
     # a long falls to its liquidation, a short rises to it: the earlier tick is the safe one for the exchange
-    ticks = -int(-(steps - 1e-7) // 1) if quantity > 0 else int((steps + 1e-7) // 1)
+    ticks = instrument.ticks_of_value(lot_value, quantity > 0)
     if ticks < 1:
         return instrument.tick
-    return min(instrument.price_of(ticks), highest)
+    return instrument.price_of(ticks) if ticks < instrument.max_ticks else highest
 
 
 def average_entry(position: Position) -> Any:

@@ -63,6 +63,8 @@ class Exchange(object):
         self.instruments = instruments
         self.skipped = frozenset()           # type: Any
         self._stamper = Stamper()
+        self._stamped = None                 # type: Optional[float]  # the moment that _stamp is the text of
+        self._stamp = ''
         self._executions = 0
         self._agenda = []                    # type: List[Tuple[float, int, Callable[[float], None], float]]
         self._agenda_count = 0
@@ -126,17 +128,21 @@ class Exchange(object):
 
     def stamp(self) -> str:
         """Return the present as text."""
-        return self._stamper.text(self.now)
+        if self.now != self._stamped:
+            self._stamped = self.now
+            self._stamp = self._stamper.text(self.now)
+        return self._stamp
 
     def set_skew(self, seconds: float) -> None:
         """Let every time stamp from now on be wrong by so many seconds; what is due stays due when it was."""
         self._stamper.skew = seconds
+        self._stamped = None
 
     def new_order_id(self) -> str:
         """Return a random guid of version 4."""
-        digits = '%032x' % self.rng.getrandbits(128)
-        return '%s-%s-4%s-%s%s-%s' % (digits[:8], digits[8:12], digits[13:16], '89ab'[int(digits[16], 16) & 3],
-                                      digits[17:20], digits[20:])
+        bits = self.rng.getrandbits(128)
+        return '%08x-%04x-4%03x-%04x-%012x' % (bits >> 96, bits >> 80 & 0xffff, bits >> 64 & 0xfff,
+                                               bits >> 48 & 0x3fff | 0x8000, bits & 0xffffffffffff)
 
     def new_execution_id(self) -> str:
         """Return the next execID or trdMatchID: a counter in the form of BitMEX'."""
@@ -338,9 +344,11 @@ class Exchange(object):
 
     def tradable(self, symbol: Any) -> Instrument:
         """Return the open contract of a symbol; refuse what cannot be traded."""
-        if not given(symbol):
-            raise Refusal(400, "'symbol' is a required arg.")
-        instrument = self.instrument_of(symbol)
+        instrument = self.instruments.get(symbol) if type(symbol) is str else None
+        if instrument is None:
+            if not given(symbol):
+                raise Refusal(400, "'symbol' is a required arg.")
+            instrument = self.instrument_of(symbol)
         if instrument is None:
             raise Refusal(400, 'Invalid symbol')
         state = instrument.row['state']

@@ -208,7 +208,7 @@ class Instrument(object):
         if self.is_index:
             return
         self.row['lotSize'] = lot
-        size = abs(self.row['multiplier']) * lot
+        size = self.lot_size = abs(self.row['multiplier']) * lot
         # value of a lot = top / ticks on inverse contracts, top * ticks / bottom on the others; all whole numbers
         if self.kind == 'inverse':
             self._value_top, self._value_bottom = size * self.tick_bottom, self.tick_top
@@ -239,6 +239,14 @@ class Instrument(object):
             bottom = ticks * self._value_bottom
             return (2 * self._value_top + bottom) // (2 * bottom)
         return (2 * self._value_top * ticks + self._value_bottom) // (2 * self._value_bottom)
+
+    def ticks_of_value(self, lot_value: int, up: bool) -> int:
+        """Return the price, in ticks, at which one lot is worth that much (above zero), rounded up or down."""
+        if self.kind == 'inverse':
+            top, bottom = self._value_top, self._value_bottom * lot_value
+        else:
+            top, bottom = self._value_bottom * lot_value, self._value_top
+        return -(-top // bottom) if up else top // bottom
 
     def lot_value_at(self, price: float) -> int:
         """Return the value of one lot at a price off the grid (mark and index prices), in minor units."""

@@ -5,7 +5,8 @@ Orders and executions are told at once, one change each.  Rows that one event ma
 wallets) are only marked, and told once when the changes are collected.  Pure.
 """
 from collections import namedtuple
-from typing import Any, Dict, List, Optional
+from functools import partial
+from typing import Any, Dict, List, Optional, Tuple
 
 from market_maker.simulator import clearing
 from market_maker.simulator.account import ALL, ORDERS, RISK_LIMITS, Position, Purse
@@ -19,10 +20,8 @@ leave empty fields out.
 """
 
 
-def make_change(table: str, action: str, rows: List[Dict[str, Any]], account_id: Optional[int],
-                symbol: Optional[str]) -> Change:
-    """Return a Change; the same as its constructor, several times as fast."""
-    return tuple.__new__(Change, (table, action, rows, account_id, symbol))
+# makes a Change of a tuple of its fields: the same as its constructor, several times as fast
+make_change = partial(tuple.__new__, Change)  # type: Any
 
 
 class Journal(object):
@@ -37,7 +36,7 @@ class Journal(object):
     def tell(self, table: str, action: str, rows: List[Dict[str, Any]], account_id: Optional[int] = None,
              symbol: Optional[str] = None) -> None:
         """Append a change."""
-        self.outbox.append(make_change(table, action, rows, account_id, symbol))
+        self.outbox.append(make_change((table, action, rows, account_id, symbol)))
 
     def mark_orders(self, position: Position) -> None:
         """Note that the sums over a position's open orders changed, and with them the purse."""
@@ -97,17 +96,22 @@ class Journal(object):
         if not row:
             clearing.set_limits(position)
             row = position.row = position_row(position)
+            position.shown_terms = terms_of(position)
             row['timestamp'] = stamp
-            self.outbox.append(make_change('position', 'insert', [filled(row)], account, symbol))
+            self.outbox.append(make_change(('position', 'insert', [filled(row)], account, symbol)))
             position.dirt = 0
             return
+        changed = {name: value for name, value in zip(ORDER_SUMS, order_sums(position)) if row[name] != value}
         if position.dirt == ALL:
             clearing.set_limits(position)
-            now = position_row(position)
-        else:
-            now = order_sums(position)
+            for name, value in zip(HOLDING, holding(position)):
+                if row[name] != value:
+                    changed[name] = value
+            terms = terms_of(position)
+            if terms != position.shown_terms:
+                position.shown_terms = terms
+                changed.update((name, value) for name, value in terms_row(position).items() if row[name] != value)
         position.dirt = 0
-        changed = {name: value for name, value in now.items() if row[name] != value}
         if not changed:
             return
         changed['timestamp'] = stamp
@@ -120,40 +124,41 @@ class Journal(object):
         if row['markPrice'] is not None:
             changed['markPrice'] = row['markPrice']
             changed['liquidationPrice'] = row['liquidationPrice']
-        self.outbox.append(make_change('position', 'update', [changed], account, symbol))
+        self.outbox.append(make_change(('position', 'update', [changed], account, symbol)))
 
     def _tell_purse(self, purse: Purse, stamp: str) -> None:
         purse.is_dirty = False
         row = purse.row
         account = purse.account.id
-        now = margin_row(purse)
         if not row:
-            now['timestamp'] = stamp
-            purse.row = now
-            self.outbox.append(make_change('margin', 'insert', [dict(now)], account, None))
+            row = purse.row = margin_row(purse)
+            row['timestamp'] = stamp
+            self.outbox.append(make_change(('margin', 'insert', [dict(row)], account, None)))
         else:
-            changed = {name: value for name, value in now.items() if row[name] != value}
+            changed = {name: value for name, value in zip(MARGIN_SUMS, margin_sums(purse)) if row[name] != value}
             if changed:
                 changed['timestamp'] = stamp
                 row.update(changed)
                 changed['account'] = account
                 changed['currency'] = purse.currency
-                self.outbox.append(make_change('margin', 'update', [changed], account, None))
+                self.outbox.append(make_change(('margin', 'update', [changed], account, None)))
         self._tell_wallet(purse, stamp)
 
     def _tell_wallet(self, purse: Purse, stamp: str) -> None:
         row = purse.wallet_row
         if row and (row['amount'], row['pendingDebit']) == (purse.wallet, purse.pending_debit):
             return
-        now = wallet_row(purse)
-        now['timestamp'] = stamp
-        purse.wallet_row = now
         if not row:
-            self.outbox.append(make_change('wallet', 'insert', [dict(now)], purse.account.id, None))
+            row = purse.wallet_row = wallet_row(purse)
+            row['timestamp'] = stamp
+            self.outbox.append(make_change(('wallet', 'insert', [dict(row)], purse.account.id, None)))
             return
-        changed = {name: value for name, value in now.items() if row[name] != value}
-        changed.update(account=purse.account.id, currency=purse.currency, timestamp=stamp)
-        self.outbox.append(make_change('wallet', 'update', [changed], purse.account.id, None))
+        changed = {name: value for name, value in zip(WALLET_SUMS, wallet_sums(purse)) if row[name] != value}
+        changed['timestamp'] = stamp
+        row.update(changed)
+        changed['account'] = purse.account.id
+        changed['currency'] = purse.currency
+        self.outbox.append(make_change(('wallet', 'update', [changed], purse.account.id, None)))
 
 
 def filled(row: Dict[str, Any]) -> Dict[str, Any]:
@@ -161,20 +166,18 @@ def filled(row: Dict[str, Any]) -> Dict[str, Any]:
     return {name: value for name, value in row.items() if value is not None}
 
 
-def order_sums(position: Position) -> Dict[str, Any]:
-    """Return the fields of a position's row that depend on its open orders."""
-    instrument = position.instrument
-    sign = -1 if instrument.buy_sign < 0 else 1
-    value = position.mark_value
-    premium = position.open_premium
-    return {
-        'openOrderBuyQty': position.buy_qty, 'openOrderBuyCost': sign * position.buy_cost,
-        'openOrderBuyPremium': position.buy_premium,
-        'openOrderSellQty': position.sell_qty, 'openOrderSellCost': sign * position.sell_cost,
-        'openOrderSellPremium': position.sell_premium,
-        'openOrderRealisedPnl': realised_by_orders(position) if position.quantity else 0, 'grossOpenPremium': premium,
-        'initMargin': position.init, 'riskValue': (value if value > 0 else -value) + position.open_cost,
-    }
+ORDER_SUMS = ('openOrderBuyQty', 'openOrderBuyCost', 'openOrderBuyPremium', 'openOrderSellQty', 'openOrderSellCost',
+              'openOrderSellPremium', 'openOrderRealisedPnl', 'grossOpenPremium', 'initMargin', 'riskValue')
+
+
+def order_sums(position: Position) -> Tuple[Any, ...]:
+    """Return the fields named in ORDER_SUMS: those that depend on a position's open orders."""
+    value, buy_cost, sell_cost = position.mark_value, position.buy_cost, position.sell_cost
+    if position.instrument.buy_sign < 0:
+        buy_cost, sell_cost = -buy_cost, -sell_cost
+    return (position.buy_qty, buy_cost, position.buy_premium, position.sell_qty, sell_cost, position.sell_premium,
+            realised_by_orders(position) if position.quantity else 0, position.open_premium, position.init,
+            (value if value > 0 else -value) + position.open_cost)
 
 
 def realised_by_orders(position: Position) -> int:
@@ -194,24 +197,18 @@ def realised_by_orders(position: Position) -> int:
     return -sign * (cost - at_mark) - clearing.portion_up(cost, instrument.commission_rate)
 
 
-def position_row(position: Position) -> Dict[str, Any]:
-    """Return the whole row of a position, without its timestamp; empty fields are None."""
+def terms_of(position: Position) -> Any:
+    """Return what the fields of ``terms_row`` follow from."""
+    return (position.init_rate, position.maint_rate, position.risk_limit, position.isolated,
+            position.instrument.commission)
+
+
+def terms_row(position: Position) -> Dict[str, Any]:
+    """Return the fields of a position's row that hold still while the customer changes no margin."""
     instrument = position.instrument
     static = instrument.row
-    quantity, cost, upnl = position.quantity, position.cost, position.upnl
-    size = cost if cost > 0 else -cost
     init = position.init_rate * 1e-12
-    row = order_sums(position)
-    average = clearing.average_entry(position)
-    home = foreign = 0  # type: Any
-    if not quantity:
-        pass
-    elif instrument.kind == 'inverse':
-        home, foreign = -position.mark_value / 100000000, -quantity
-    else:
-        home, foreign = instrument.notionals(quantity, position.mark_value)
-        foreign = -foreign
-    row.update({
+    return {
         'account': position.account.id, 'symbol': instrument.symbol, 'strategy': 'OneWay',
         'currency': instrument.currency,
         'underlying': static['underlying'], 'quoteCurrency': static['quoteCurrency'],
@@ -219,54 +216,95 @@ def position_row(position: Position) -> Dict[str, Any]:
         'initMarginReq': round(init, 10), 'maintMarginReq': round(position.maint_rate * 1e-12, 10),
         'riskLimit': position.risk_limit,
         'leverage': round(1 / init, 2), 'crossMargin': not position.isolated,
-        'deleveragePercentile': position.percentile if quantity else None,
-        'rebalancedPnl': position.rebalanced, 'prevRealisedPnl': position.prev_realised, 'prevUnrealisedPnl': 0,
-        'openingQty': position.opening_qty, 'currentQty': quantity, 'currentCost': cost, 'currentComm': 0,
-        'realisedCost': 0,
-        'unrealisedCost': cost, 'isOpen': quantity != 0, 'markPrice': static['markPrice'] if quantity else None,
-        'markValue': position.mark_value, 'homeNotional': home, 'foreignNotional': foreign,
-        'posCost': cost, 'posCross': position.pos_cross, 'posInit': position.pos_init, 'posComm': position.pos_comm,
-        'posLoss': 0,
-        'posMargin': position.pos_margin, 'posMaint': position.pos_maint, 'maintMargin': position.maint,
-        'realisedPnl': 0,
-        'unrealisedPnl': upnl, 'unrealisedPnlPcnt': round(upnl / size, 4) if size else 0,
-        'unrealisedRoePcnt': round(upnl / (size * init), 4) if size else 0, 'avgCostPrice': average,
-        'avgEntryPrice': average,
-        'breakEvenPrice': clearing.break_even(position), 'marginCallPrice': position.liquidation_price,
-        'liquidationPrice': position.liquidation_price, 'bankruptPrice': position.bankrupt_price,
-    })
+        'prevUnrealisedPnl': 0, 'currentComm': 0, 'realisedCost': 0, 'posLoss': 0, 'realisedPnl': 0,
+    }
+
+
+HOLDING = ('deleveragePercentile', 'rebalancedPnl', 'prevRealisedPnl', 'openingQty', 'currentQty', 'currentCost',
+           'unrealisedCost', 'isOpen', 'markPrice', 'markValue', 'homeNotional', 'foreignNotional', 'posCost',
+           'posCross', 'posInit', 'posComm', 'posMargin', 'posMaint', 'maintMargin', 'unrealisedPnl',
+           'unrealisedPnlPcnt', 'unrealisedRoePcnt', 'avgCostPrice', 'avgEntryPrice', 'breakEvenPrice',
+           'marginCallPrice', 'liquidationPrice', 'bankruptPrice')
+
+
+def holding(position: Position) -> Tuple[Any, ...]:
+    """Return the fields named in HOLDING: those that depend on what is held, at which mark, and how it is carried."""
+    instrument = position.instrument
+    quantity, cost, value, upnl = position.quantity, position.cost, position.mark_value, position.upnl
+    if not quantity:
+        home = foreign = 0  # type: Any
+        percent = roe = 0.0
+        percentile = mark = None
+    else:
+        if instrument.kind == 'inverse':
+            home, foreign = -value / 100000000, -quantity
+        else:
+            home, foreign = instrument.notionals(quantity, value)
+            foreign = -foreign
+        size = cost if cost > 0 else -cost
+        percent = round(upnl / size, 4) if size else 0.0
+        roe = round(upnl / (size * (position.init_rate * 1e-12)), 4) if size else 0.0
+        percentile, mark = position.percentile, instrument.row['markPrice']
+    average, limit = clearing.average_entry(position), position.liquidation_price
+    return (percentile, position.rebalanced, position.prev_realised, position.opening_qty, quantity, cost,
+            cost, quantity != 0, mark, value, home, foreign, cost,
+            position.pos_cross, position.pos_init, position.pos_comm, position.pos_margin, position.pos_maint,
+            position.maint, upnl, percent, roe, average, average, clearing.break_even(position), limit, limit,
+            position.bankrupt_price)
+
+
+def position_row(position: Position) -> Dict[str, Any]:
+    """Return the whole row of a position, without its timestamp; empty fields are None."""
+    row = terms_row(position)
+    row.update(zip(ORDER_SUMS, order_sums(position)))
+    row.update(zip(HOLDING, holding(position)))
     return row
+
+
+MARGIN_SUMS = ('amount', 'prevRealisedPnl', 'grossOpenCost', 'grossOpenPremium', 'grossMarkValue', 'riskValue',
+               'initMargin', 'maintMargin', 'targetExcessMargin', 'unrealisedPnl', 'isolatedUnrealisedPnl',
+               'walletBalance', 'marginBalance', 'marginLeverage', 'marginUsedPcnt', 'excessMargin', 'availableMargin',
+               'withdrawableMargin', 'systemWithdrawableMargin')
+
+
+def margin_sums(purse: Purse) -> Tuple[Any, ...]:
+    """Return the fields named in MARGIN_SUMS: those of a margin row that move."""
+    wallet, upnl, value, init, maint = purse.wallet, purse.upnl, purse.mark_value, purse.init, purse.maint
+    balance = wallet + upnl
+    used = init + maint
+    excess = balance - used
+    free = excess - upnl if upnl > 0 else excess
+    if free < 0:
+        free = 0
+    if balance > 0:
+        leverage, percent = round(value / balance, 4), round(used / balance, 4)
+    else:
+        leverage, percent = 0.0, float(used > 0)
+    return (wallet, purse.prev_realised, purse.open_cost, purse.open_premium, value, value + purse.open_cost,
+            init, maint, excess, upnl, purse.isolated_upnl,
+            wallet, balance, leverage, percent, excess, excess, free, free)
 
 
 def margin_row(purse: Purse) -> Dict[str, Any]:
     """Return the whole margin row of a purse, without its timestamp."""
-    balance = purse.wallet + purse.upnl
-    used = purse.init + purse.maint
-    excess = balance - used
-    value = purse.mark_value
-    profit = purse.upnl if purse.upnl > 0 else 0
-    free = excess - profit
-    return {
-        'account': purse.account.id, 'currency': purse.currency,
-        'riskLimit': RISK_LIMITS.get(purse.currency, 1000000000000),
-        'amount': purse.wallet, 'prevRealisedPnl': purse.prev_realised, 'grossComm': 0,
-        'grossOpenCost': purse.open_cost,
-        'grossOpenPremium': purse.open_premium, 'grossExecCost': 0, 'grossMarkValue': value,
-        'riskValue': value + purse.open_cost,
-        'initMargin': purse.init, 'maintMargin': purse.maint, 'targetExcessMargin': excess, 'realisedPnl': 0,
-        'unrealisedPnl': purse.upnl,
-        'isolatedUnrealisedPnl': purse.isolated_upnl, 'walletBalance': purse.wallet, 'marginBalance': balance,
-        'marginLeverage': round(value / balance, 4) if balance > 0 else 0.0,
-        'marginUsedPcnt': round(used / balance, 4) if balance > 0 else float(used > 0),
-        'excessMargin': excess, 'availableMargin': excess, 'withdrawableMargin': free if free > 0 else 0,
-        'systemWithdrawableMargin': free if free > 0 else 0, 'foreignMarginBalance': 0, 'foreignRequirement': 0,
-    }
+    row = {'account': purse.account.id, 'currency': purse.currency,
+           'riskLimit': RISK_LIMITS.get(purse.currency, 1000000000000), 'grossComm': 0, 'grossExecCost': 0,
+           'realisedPnl': 0, 'foreignMarginBalance': 0, 'foreignRequirement': 0}
+    row.update(zip(MARGIN_SUMS, margin_sums(purse)))
+    return row
+
+
+WALLET_SUMS = ('amount', 'pendingDebit', 'deposited', 'withdrawn', 'transferIn', 'transferOut')
+
+
+def wallet_sums(purse: Purse) -> Tuple[Any, ...]:
+    """Return the fields named in WALLET_SUMS: those of a wallet row that move."""
+    return (purse.wallet, purse.pending_debit, purse.deposited, purse.withdrawn, purse.transferred_in,
+            purse.transferred_out)
 
 
 def wallet_row(purse: Purse) -> Dict[str, Any]:
     """Return the whole wallet row of a purse, without its timestamp."""
-    return {
-        'account': purse.account.id, 'currency': purse.currency, 'deposited': purse.deposited,
-        'withdrawn': purse.withdrawn, 'transferIn': purse.transferred_in, 'transferOut': purse.transferred_out,
-        'amount': purse.wallet, 'pendingCredit': 0, 'pendingDebit': purse.pending_debit, 'confirmedDebit': 0,
-    }
+    row = {'account': purse.account.id, 'currency': purse.currency, 'pendingCredit': 0, 'confirmedDebit': 0}
+    row.update(zip(WALLET_SUMS, wallet_sums(purse)))
+    return row

@@ -42,15 +42,17 @@ class Liquidation(object):
                 pass
         finally:
             self._is_busy = False
-        self._work()
+        if self.house.liquidator.positions:
+            self._work()
 
     def _check_once(self) -> bool:
         acted = False
         for purse in list(self.house.journal.purses):
-            for position in list(purse.account.positions.values()):
-                if position.purse is purse and position.isolated and position.quantity and self._is_reached(position):
-                    self._liquidate([position])
-                    acted = True
+            reached = [position for position in purse.account.positions.values() if position.isolated
+                       and position.quantity and position.purse is purse and self._is_reached(position)]
+            if reached:
+                self._liquidate(reached)
+                acted = True
             if purse.wallet + purse.upnl < purse.maint and self._cross(purse):
                 self._liquidate_cross(purse)
                 acted = True

@@ -55,6 +55,7 @@ class Matcher(object):
         stamp = house.stamp()
         value = size // taker.instrument.lot * level.lot_value
         match_id = house.new_execution_id()
+        notionals = taker.instrument.notionals(size, value)
         taker.leaves -= size
         if taker.account is maker.account and taker.row is None:
             self._take_from(maker, level, size, tape, stamp)
@@ -64,12 +65,12 @@ class Matcher(object):
                 self._take_from(maker, level, size, tape, stamp)
             else:
                 self._take_from(maker, level, size, tape, stamp)
-                self.fill(maker, size, value, level, ADDED, match_id, tape)
+                self._fill(maker, size, value, level, ADDED, match_id, tape, stamp, notionals)
             if taker.row is None:
                 self._hand_fill(taker, size, value, tape)
             else:
-                self.fill(taker, size, value, level, REMOVED, match_id, tape)
-        tape.print_trade(taker.side, size, level.ticks, level.price, value, match_id, stamp)
+                self._fill(taker, size, value, level, REMOVED, match_id, tape, stamp, notionals)
+        tape.print_trade(taker.side, size, level.ticks, level.price, value, notionals, match_id, stamp)
 
     @staticmethod
     def _take_from(maker: Order, level: Level, size: int, tape: Tape, stamp: str) -> None:
@@ -101,14 +102,14 @@ class Matcher(object):
         after = position.quantity
         tape.long_interest += (after if after > 0 else 0) - (before if before > 0 else 0)
 
-    def fill(self, order: Order, size: int, value: int, level: Level, liquidity: str, match_id: str,
-             tape: Tape) -> None:
+    def _fill(self, order: Order, size: int, value: int, level: Level, liquidity: str, match_id: str, tape: Tape,
+              stamp: str, notionals: Any) -> None:
         """Book a fill of a customer's order: position, purse, order row, execution row, wallet history."""
         house, instrument, position = self.house, order.instrument, order.position
         if order.is_counted:
             self._uncount_part(order, size, size // instrument.lot * level.lot_value)
-        is_maker = liquidity is ADDED
-        rate = instrument.maker_rate if is_maker and not order.is_hidden else instrument.taker_rate
+        is_maker = liquidity is ADDED and not order.is_hidden
+        rate = instrument.maker_rate if is_maker else instrument.taker_rate
         fee = clearing.portion(value, rate)
         change, cost = (size, value * instrument.buy_sign) if order.is_buy else (-size, -value * instrument.buy_sign)
         result = self.book_fill(position, change, cost, fee, tape)
@@ -120,51 +121,38 @@ class Matcher(object):
         order.cost += value
         leaves = order.leaves
         status = PARTIALLY_FILLED if leaves else FILLED
-        stamp = house.stamp()
         average = self._average_price(order, level)
         row = order.row
-        is_told = order.is_told
-        if is_told:
-            changed = {'orderID': order.order_id, 'clOrdID': order.client_id, 'account': order.account.id,
-                       'symbol': instrument.symbol,
-                       'leavesQty': leaves, 'cumQty': order.filled, 'timestamp': stamp}
-            if row['ordStatus'] != status:
-                changed['ordStatus'] = status
-            if row.get('avgPx') != average:
-                changed['avgPx'] = average
-            if not leaves:
-                changed['workingIndicator'] = False
-            row.update(changed)
-        else:
-            row['leavesQty'] = leaves
-            row['cumQty'] = order.filled
-            row['timestamp'] = stamp
-            row['ordStatus'] = status
-            row['avgPx'] = average
-            row['workingIndicator'] = leaves > 0
-        home, foreign = instrument.notionals(size, value)
-        order.account.activity.note_fill(house.now, instrument.symbol, home, foreign)
+        changed = {'orderID': order.order_id, 'clOrdID': order.client_id, 'account': order.account.id,
+                   'symbol': instrument.symbol, 'leavesQty': leaves, 'cumQty': order.filled, 'timestamp': stamp}
+        if row['ordStatus'] != status:
+            changed['ordStatus'] = status
+        if row.get('avgPx') != average:
+            changed['avgPx'] = average
+        if not leaves:
+            changed['workingIndicator'] = False
+        row.update(changed)
+        home, foreign = notionals
+        account = order.account
+        account.activity.note_fill(house.now, instrument.symbol, home, foreign)
         if order.is_buy:
             foreign = -foreign
         else:
             home = -home
-        execution = dict(row)
-        execution.update({
+        execution = {
             'execID': house.new_execution_id(), 'execType': 'Trade', 'lastQty': size, 'lastPx': level.price,
-            'lastLiquidityInd': liquidity,
-            'commission': rate / 1e12, 'brokerCommission': 0.0, 'feeType': 'Maker' if is_maker
-            and not order.is_hidden else 'Taker',
+            'lastLiquidityInd': liquidity, 'commission': rate / 1e12, 'brokerCommission': 0.0,
+            'feeType': 'Maker' if is_maker else 'Taker',
             'tradePublishIndicator': 'PublishTrade' if liquidity is REMOVED else 'DoNotPublishTrade',
-            'trdMatchID': match_id,
-            'execCost': cost, 'execComm': fee, 'brokerExecComm': 0, 'execCommCcy': instrument.currency,
+            'trdMatchID': match_id, 'execCost': cost, 'execComm': fee, 'brokerExecComm': 0,
+            'execCommCcy': instrument.currency,
+            **row,
             'homeNotional': home, 'foreignNotional': foreign, 'realisedPnl': result, 'trdType': 'Regular',
-            'tradePool': PRIMARY_POOL, 'transactTime': stamp, 'timestamp': stamp})
-        account = order.account
+            'tradePool': PRIMARY_POOL, 'transactTime': stamp, 'timestamp': stamp}
         account.executions.append(execution)
         outbox = self.journal.outbox
-        if is_told:
-            outbox.append(make_change('order', 'update', [changed], account.id, instrument.symbol))
-        outbox.append(make_change('execution', 'insert', [execution], account.id, instrument.symbol))
+        outbox.append(make_change(('order', 'update', [changed], account.id, instrument.symbol)))
+        outbox.append(make_change(('execution', 'insert', [execution], account.id, instrument.symbol)))
         if result or fee:
             house.banker.note_result(position, result, fee, order.order_id, stamp)
         if not leaves:
@@ -189,7 +177,7 @@ class Matcher(object):
             self.house.note_holder(position)
         tape.long_interest += (after if after > 0 else 0) - (before if before > 0 else 0)
         clearing.carry(position)
-        if position.open_orders:
+        if position.buy_qty or position.sell_qty or position.init:
             clearing.recharge(position)
             if position.reducers:
                 self.to_trim.append(position)
@@ -207,7 +195,10 @@ class Matcher(object):
             return round(clearing.price_at_lot_value(instrument, lot_value), contracts.AVERAGE_PRICE_DECIMALS)
         if instrument.kind != 'inverse':
             return level.price
-        return instrument.price_of(instrument.nearest_ticks(clearing.price_at_lot_value(instrument, level.lot_value)))
+        if not level.average:
+            price = clearing.price_at_lot_value(instrument, level.lot_value)
+            level.average = instrument.price_of(instrument.nearest_ticks(price))
+        return level.average
 
     # -- resting -----------------------------------------------------------------------------------
 
@@ -299,8 +290,8 @@ class Matcher(object):
             changed['workingIndicator'] = False
         row.update(changed)
         if order.is_told:
-            self.journal.outbox.append(make_change('order', 'update', [changed], order.account.id,
-                                                   order.instrument.symbol))
+            self.journal.outbox.append(make_change(('order', 'update', [changed], order.account.id,
+                                                   order.instrument.symbol)))
         self.report(order, status)
         self.finish(order)
         return row
@@ -312,13 +303,14 @@ class Matcher(object):
         execution['execType'] = kind
         account = order.account
         account.executions.append(execution)
-        self.journal.outbox.append(make_change('execution', 'insert', [execution], account.id, order.instrument.symbol))
+        symbol = order.instrument.symbol
+        self.journal.outbox.append(make_change(('execution', 'insert', [execution], account.id, symbol)))
 
     def tell_new(self, order: Order) -> None:
         """Tell the insert of a new order; one that ends or rests without a fill is told in that state."""
         order.is_told = True
         row = dict(order.row)
-        self.journal.outbox.append(make_change('order', 'insert', [row], order.account.id, order.instrument.symbol))
+        self.journal.outbox.append(make_change(('order', 'insert', [row], order.account.id, order.instrument.symbol)))
 
     def trim(self, position: Any, tape: Tape) -> None:
         """Make reduce-only orders fit the position again: the least aggressive ones shrink or go first (BitMEX, order
@@ -353,7 +345,8 @@ class Matcher(object):
                    'orderQty': order.quantity, 'leavesQty': leaves, 'text': text, 'timestamp': stamp,
                    'transactTime': stamp}
         order.row.update(changed)
-        self.journal.outbox.append(make_change('order', 'update', [changed], order.account.id, order.instrument.symbol))
+        symbol = order.instrument.symbol
+        self.journal.outbox.append(make_change(('order', 'update', [changed], order.account.id, symbol)))
         self.report(order, 'Replaced')
 
     def resize(self, order: Order, leaves: int, tape: Tape) -> None:

@@ -32,6 +32,9 @@ INSTRUCTIONS = ('ParticipateDoNotInitiate', 'MarkPrice', 'IndexPrice', 'LastPric
 PEGS = ('MarketPeg', 'PrimaryPeg', 'TrailingStopPeg')
 # parameters of 2026 that would change what an order does -> the values under which they change nothing here
 UNSUPPORTED = {'strategy': ('OneWay',), 'pool': (ALL_POOLS, PRIMARY_POOL), 'maxSlippagePct': (), 'algoOrderDetails': ()}
+# parameters that plain orders do not have
+SPECIAL = frozenset(('simpleOrderQty', 'stopPx', 'pegPriceType', 'displayQty', 'contingencyType', 'clOrdLinkID')
+                    + tuple(UNSUPPORTED))
 CONTINGENCIES = ('OneCancelsTheOther', 'OneTriggersTheOther')
 
 NEW, PARTIALLY_FILLED, FILLED, CANCELED = 'New', 'PartiallyFilled', 'Filled', 'Canceled'
@@ -209,11 +212,13 @@ def read_order(account: Any, instrument: Instrument, fields: Dict[str, Any]) -> 
         kind = default_type(fields, price, instructions)
     elif not isinstance(kind, str) or kind not in TYPES:
         raise Refusal(400, 'Unsupported ordType')
-    for name in UNSUPPORTED:
-        if name in fields and given(fields[name]) and fields[name] not in UNSUPPORTED[name]:
-            raise Refusal(400, 'Unsupported {}'.format(name))
-    if given(get('simpleOrderQty')):
-        raise Refusal(400, 'Invalid simpleOrderQty')
+    is_plain = SPECIAL.isdisjoint(fields)
+    if not is_plain:
+        for name in UNSUPPORTED:
+            if name in fields and given(fields[name]) and fields[name] not in UNSUPPORTED[name]:
+                raise Refusal(400, 'Unsupported {}'.format(name))
+        if given(get('simpleOrderQty')):
+            raise Refusal(400, 'Invalid simpleOrderQty')
     quantity = lots_only(instrument, quantity)
     if kind in AT_ANY_PRICE:
         ticks = None
@@ -225,7 +230,7 @@ def read_order(account: Any, instrument: Instrument, fields: Dict[str, Any]) -> 
         ticks = price_to_ticks(instrument, price, 'Invalid price', 'Invalid price tickSize')
     order = Order(account, position, instrument, side, ticks, quantity)
     order.kind = kind
-    order.is_whole = not given(get('orderQty'))
+    order.is_whole = get('orderQty') in (None, '')
     client_id = get('clOrdID')
     if client_id:
         if type(client_id) is not str or len(client_id) > CLIENT_ID_LIMIT:
@@ -243,13 +248,13 @@ def read_order(account: Any, instrument: Instrument, fields: Dict[str, Any]) -> 
             order.time_in_force = time_in_force
     if instructions:
         read_instructions(order, instructions)
-    if kind in STOP_TYPES or kind == 'Pegged' or given(get('stopPx')) or given(get('pegPriceType')):
+    if kind in STOP_TYPES or kind == 'Pegged' or not is_plain and (given(get('stopPx')) or given(get('pegPriceType'))):
         read_trigger(order, fields, instructions)
-    display = get('displayQty')
-    if display is not None and display != '':
-        read_display(order, whole(display, 'Invalid displayQty'))
-    if get('contingencyType') or get('clOrdLinkID'):
-        read_contingency(order, fields)
+    if not is_plain:
+        if given(get('displayQty')):
+            read_display(order, whole(get('displayQty'), 'Invalid displayQty'))
+        if get('contingencyType') or get('clOrdLinkID'):
+            read_contingency(order, fields)
     return order
 
 

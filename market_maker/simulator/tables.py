@@ -84,9 +84,9 @@ class Tape(object):
 
     # -- trades ------------------------------------------------------------------------------------
 
-    def print_trade(self, side: str, size: int, ticks: int, price: float, value: int, match_id: str, stamp: str,
-                    kind: str = 'Regular') -> None:
-        """Append a trade; ``side`` is the taker's, ``value`` its value in minor units."""
+    def print_trade(self, side: str, size: int, ticks: int, price: float, value: int, notionals: Tuple[float, float],
+                    match_id: str, stamp: str) -> None:
+        """Append a trade; ``side`` is the taker's, ``value`` in minor units, ``notionals`` are home and foreign."""
         last = self.last_ticks
         if ticks > last:
             self.direction = 'PlusTick'
@@ -97,11 +97,11 @@ class Tape(object):
         elif self.direction == 'MinusTick':
             self.direction = 'ZeroMinusTick'
         self.last_ticks = ticks
-        home, foreign = self.instrument.notionals(size, value)
+        home, foreign = notionals
         row = {'timestamp': stamp, 'symbol': self.symbol, 'side': side, 'size': size, 'price': price,
                'tickDirection': self.direction,
                'trdMatchID': match_id, 'grossValue': value, 'homeNotional': home, 'foreignNotional': foreign,
-               'trdType': kind, 'pool': PRIMARY_POOL}
+               'trdType': 'Regular', 'pool': PRIMARY_POOL}
         self.trades.append(row)
         self.new_trades.append(row)
         self.bins.minute.add(ticks, size, value)
@@ -191,36 +191,47 @@ class Tape(object):
         """Derive the trade fields of the instrument row."""
         self.has_traded = False
         row = self.instrument.row
-        last = self.instrument.price_of(self.last_ticks)
-        self.set('lastPrice', last)
-        self.set('lastPriceProtected', last)
-        self.set('lastTickDirection', self.direction)
-        self.set('volume', self.session_volume)
-        self.set('turnover', self.session_turnover)
-        self.set('totalVolume', row['prevTotalVolume'] + self.session_volume)
-        self.set('totalTurnover', row['prevTotalTurnover'] + self.session_turnover)
-        self.set_day()
-        self.set_interest()
+        instrument = self.instrument
+        last = instrument.price_of(self.last_ticks)
+        interest = instrument.unseen_interest + self.long_interest
+        fields = self._day()
+        fields.update((
+            ('lastPrice', last), ('lastPriceProtected', last), ('lastTickDirection', self.direction),
+            ('volume', self.session_volume), ('turnover', self.session_turnover),
+            ('totalVolume', row['prevTotalVolume'] + self.session_volume),
+            ('totalTurnover', row['prevTotalTurnover'] + self.session_turnover),
+            ('openInterest', interest), ('openValue', interest // instrument.lot * instrument.mark_lot_value)))
+        self.put(fields)
 
     def set_day(self) -> None:
         """Derive what the instrument row tells of the last 24 hours: with every trade, and as old ones pass out of
         them.
         """
-        instrument = self.instrument
+        self.put(self._day())
+
+    def _day(self) -> Dict[str, Any]:
+        instrument, past, minute = self.instrument, self.bins.past, self.bins.minute
         price = instrument.price_of
-        day = self.bins.last_day()
-        home, foreign = instrument.notionals(day.volume, day.turnover)
+        volume, turnover = past.volume + minute.volume, past.turnover + minute.turnover
+        home, foreign = instrument.notionals(volume, turnover)
         before = price(self.bins.day_ago)
-        self.set('prevPrice24h', before)
-        self.set('lastChangePcnt', round(price(self.last_ticks) / before - 1, 4))
-        self.set('volume24h', day.volume)
-        self.set('turnover24h', day.turnover)
-        self.set('homeNotional24h', home)
-        self.set('foreignNotional24h', foreign)
-        if day.volume:
-            self.set('vwap', round(day.weighted / day.volume * instrument.tick_top / instrument.tick_bottom, 4))
-            self.set('highPrice', price(day.high))
-            self.set('lowPrice', price(day.low))
+        fields = {'prevPrice24h': before, 'lastChangePcnt': round(price(self.last_ticks) / before - 1, 4),
+                  'volume24h': volume, 'turnover24h': turnover, 'homeNotional24h': home, 'foreignNotional24h': foreign}
+        if volume:
+            weighted = past.weighted + minute.weighted
+            fields['vwap'] = round(weighted / volume * instrument.tick_top / instrument.tick_bottom, 4)
+            traded = past if not minute.trades else minute if not past.trades else None
+            fields['highPrice'] = price(traded.high if traded else max(past.high, minute.high))
+            fields['lowPrice'] = price(traded.low if traded else min(past.low, minute.low))
+        return fields
+
+    def put(self, fields: Dict[str, Any]) -> None:
+        """Change fields of the instrument row, none of them to nothing; told at the next settle."""
+        row = self.instrument.row
+        changed = {name: value for name, value in fields.items() if row.get(name) != value}
+        if changed:
+            row.update(changed)
+            self.changes.update(changed)
 
     def set(self, name: str, value: Any) -> None:
         """Change a field of the instrument row, None empties it; told at the next settle."""

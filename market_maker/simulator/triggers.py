@@ -137,7 +137,7 @@ class Trigger(object):
                    'timestamp': stamp, 'transactTime': stamp}
         self._resize(order, changed)
         order.row.update(changed)
-        matcher.journal.outbox.append(make_change('order', 'update', [changed], order.account.id, tape.symbol))
+        matcher.journal.outbox.append(make_change(('order', 'update', [changed], order.account.id, tape.symbol)))
         matcher.report(order, 'TriggeredOrActivatedBySystem')
         if order.link:
             self.to_link.append(order)
@@ -180,7 +180,7 @@ class Trigger(object):
             changed = {'orderID': order.order_id, 'clOrdID': order.client_id, 'account': order.account.id,
                        'symbol': tape.symbol, 'stopPx': tape.instrument.price_of(stop), 'timestamp': stamp}
             order.row.update(changed)
-            self.house.journal.outbox.append(make_change('order', 'update', [changed], order.account.id, tape.symbol))
+            self.house.journal.outbox.append(make_change(('order', 'update', [changed], order.account.id, tape.symbol)))
 
     # -- links --------------------------------------------------------------------------------------------------------
 
