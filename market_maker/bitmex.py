@@ -371,15 +371,19 @@ class BitMEX(object):
         except AuthenticationError as error:
             raise KeyRefused(str(error))
 
-    def executions_since(self, timestamp: Optional[str]) -> List[Dict[str, Any]]:
+    def executions_since(self, timestamp: Optional[str], **patience: Any) -> List[Dict[str, Any]]:
         """Return the account's trades in our symbol since then ('2026-05-03T00:00:00.000Z'; None: the last 500), oldest
-        first, over REST: what the stream missed during a gap or a downtime."""
+        first, over REST: what the stream missed during a gap or a downtime.
+
+        ``patience`` may bound ``timeout`` (seconds for each answer) and ``max_retries``.
+        """
         query = {'symbol': self.symbol, 'filter': {'execType': 'Trade'}, 'count': PAGE}  # type: Dict[str, Any]
         if timestamp is None:
-            return self._curl_bitmex('execution/tradeHistory', dict(query, reverse=True))[::-1]
+            return self._curl_bitmex('execution/tradeHistory', dict(query, reverse=True), **patience)[::-1]
         rows = []  # type: List[Dict[str, Any]]
         while True:
-            page = self._curl_bitmex('execution/tradeHistory', dict(query, startTime=timestamp, start=len(rows)))
+            page = self._curl_bitmex('execution/tradeHistory', dict(query, startTime=timestamp, start=len(rows)),
+                                     **patience)
             rows += page
             if len(page) < PAGE:
                 return rows

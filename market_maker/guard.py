@@ -37,6 +37,7 @@ GAP_PATIENCE = 2.0     # the same right after a gap, when nothing is under way
 OVERLAP = 60.0         # seconds by which executions are asked for again: those of late messages, and of clocks
 LOCAL_DEADMAN = 60     # seconds, DEADMAN_TIMEOUT on the local exchange where none is set
 JOIN_WITHIN = 3.0      # seconds that stop() waits for the thread
+LAST_TIMEOUT = 2.0     # seconds for the answer about the last fills of a run
 
 
 class Counts(object):
@@ -110,6 +111,19 @@ class Guard(object):
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(JOIN_WITHIN)
+
+    def ask_for_last_fills(self) -> None:
+        """After ``stop``: learn of the fills that the stream has not told of, with one short attempt."""
+        try:
+            if self.exchange.bitmex.seconds_to_wait() < BUSY:
+                self._learn_fills(timeout=LAST_TIMEOUT, max_retries=0)
+                self._note_fills(0.0)
+                return
+            reason = 'the allowance of requests is used up'   # type: Any
+        except (MarketMakerError, SystemExit) as error:   # a refused key too: the run ends anyway
+            reason = error
+        logger.warning('The fills since the last audit could not be asked for (%s): what the live data has not told of '
+                       'is missing below, and the next start asks again.', reason)
 
     def stand_down(self, is_clean: bool) -> None:
         """After ``stop``: disarm the switch and give the lock back, unless orders of ours are left (not clean)."""
@@ -248,13 +262,13 @@ class Guard(object):
         if known is None and ledger is not None:
             ledger.note_complete(now)
 
-    def _learn_fills(self):
-        # type: () -> int
+    def _learn_fills(self, **patience):
+        # type: (**Any) -> int
         """Ask for the executions since we last knew all of them; return how many the stream has not told of."""
         exchange = self.exchange
         bitmex, ledger = exchange.bitmex, exchange.bitmex.ledger
         asked_at = bitmex.exchange_time()
-        rows = bitmex.executions_since(time_stamp(self._complete_until - OVERLAP))
+        rows = bitmex.executions_since(time_stamp(self._complete_until - OVERLAP), **patience)
         news = bitmex.ws.add_executions([row for row in rows if (row.get('timestamp') or '') >= self._began])
         for row in rows:
             if ledger is not None and exchange.is_own(row):

@@ -283,6 +283,9 @@ class OrderManager(object):
             if getattr(self, 'exchange', None) is not None:   # else there never was an order
                 logger.info('Shutting down. All open orders will be cancelled.')
             self._mm_cancel_everything()
+            if self._mm_guard is not None:
+                self._mm_guard.stop()
+                self._mm_guard.ask_for_last_fills()
             self._mm_sum_up()
             self._mm_close()
         sys.exit(self._mm_exit_code)

@@ -139,7 +139,7 @@ class FakeBitMEX(object):
     def http_position(self):
         return dict(self.position_row)
 
-    def executions_since(self, stamp):
+    def executions_since(self, stamp, **patience):
         self.requests.append(('GET', 'executions'))
         return self.ws.executions.rows()
 

@@ -16,11 +16,12 @@ class Sleeper(OrderManager):
     """Lays its ladder and then sleeps inside place_orders until it is woken."""
 
     def __init__(self):
-        self.wake = threading.Event()
+        self.wake, self.sleeps = threading.Event(), threading.Event()
         super(Sleeper, self).__init__()
 
     def place_orders(self):
         OrderManager.place_orders(self)
+        self.sleeps.set()
         self.wake.wait(60)
 
 
@@ -57,8 +58,9 @@ def test_a_limit_that_bites_while_the_strategy_sleeps_takes_the_quotes_back(monk
     with live(monkeypatch, LOSS_LIMIT=0.001) as one:
         one.loop()
         until(one.ladder_is_there)
+        one.manager.wake, one.manager.sleeps = threading.Event(), threading.Event()
         one.manager.__class__ = Sleeper
-        one.manager.wake = threading.Event()
+        assert one.manager.sleeps.wait(20)   # or the pass before would take the stop for an order that nobody wants
         stop = {'side': 'Sell', 'stopPx': 100.0, 'orderQty': 100, 'ordType': 'Stop', 'execInst': 'Close,LastPrice'}
         assert len(one.exchange.create_orders([stop])) == 1
 
@@ -191,3 +193,20 @@ def test_a_step_of_the_guard_that_fails_does_not_end_the_watch(monkeypatch, capl
         monkeypatch.undo()
         with one.testnet.faults('silent-table', tables='instrument+quote'):
             until(lambda: not one.resting(), what=lambda: caplog.text)
+
+
+def test_a_fill_that_the_stream_kept_back_is_in_the_closing_summary(monkeypatch, caplog):
+    """Silence of `execution` is no stale data; what was missed is asked for before the run is summed up."""
+    with live(monkeypatch) as one:
+        one.loop()
+        until(one.ladder_is_there)
+        with one.testnet.faults('silent-table', tables='execution'):
+            price = max(order['price'] for order in one.exchange.get_orders() if order['side'] == 'Buy')
+            ticks = int(round(price / 0.1))
+            one.testnet.call(lambda: one.testnet.exchange.take('XBTUSD', 'Sell', 10000000, ticks))
+            until(lambda: one.exchange.get_delta() == 100, what=lambda: caplog.text)
+        assert one.bitmex.ws.executions.fills == 0
+        one.stop()
+
+    assert 'Fills: 1, volume 100 contracts (100 bought, 0 sold)' in caplog.text
+    assert one.guard.counts.fills == 1

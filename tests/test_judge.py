@@ -351,6 +351,14 @@ def test_more_than_the_limits_allow_is_seen():
     assert '#12' in words(run.evidence(), 'e') and 'one more than 120 in 60 s' in words(run.evidence(), 'e')
     assert words(run.evidence(rules=RULES._replace(minute=None)), 'e') == ''
 
+    run.now += 0.5
+    run.troubles.append(Trouble(run.now, run.now, 'other clock-skew offset=10.0'))
+    del run.events[-10:]
+    for _ in range(100):
+        run.reply(run.request('GET', '/position'))
+        run.now -= 0.01
+    assert words(run.evidence(), 'e') == ''
+
 
 # (f)
 

@@ -11,6 +11,7 @@ SHED = 'overloaded'        # in the text of a 503 that never reached the engine 
 IN_FLIGHT = 0.5            # seconds that what was sent already may need to arrive
 EARLY = 0.05               # seconds by which a wait may be cut: clocks are read at both ends
 SLACK = 0.5                # tokens by which two clocks may differ about a bucket
+CLOCK = 'clock-skew'       # in the words for a fault of the exchange's clock
 FORGIVEN = 'DELETE'        # the minute's limit is counted, but never refuses a cancel
 OPEN_STATES = ('sent', 'unknown')
 NEVER_STATES = ('refused', 'absent')
@@ -152,7 +153,13 @@ def beyond_limits(evidence: Evidence) -> str:
     quiet = silent = since   # moments until which only cancels, or nothing, may come
     told = None   # type: Optional[Reply]
     minute, second = _Bucket(evidence.rules.minute, 60.0, since), _Bucket(evidence.rules.second, 1.0, since)
+    jumps = [moment for trouble in evidence.troubles if CLOCK in trouble.words
+             for moment in (trouble.began, trouble.ended)]   # at which the exchange's own count begins anew
     for event in evidence.events:
+        if jumps and event.at >= min(jumps):
+            jumps = [moment for moment in jumps if moment > event.at]
+            minute.fill(event.at)
+            second.fill(event.at)
         if isinstance(event, Reply) and event.status in (403, 429) and event.wait and event.is_delivered:
             request = [one for one in requests_of(evidence) if one.number == event.number]
             if request and event.status == 429 and request[0].verb != FORGIVEN:
@@ -188,6 +195,11 @@ class _Bucket(object):
         # type: (Optional[int], float, float) -> None
         self.capacity, self.seconds = capacity, seconds
         self._tokens, self._at = float(capacity or 0), now
+
+    def fill(self, now):
+        # type: (float) -> None
+        """Let it be full."""
+        self._tokens, self._at = float(self.capacity or 0), now
 
     def take(self, now):
         # type: (float) -> bool
