@@ -13,16 +13,22 @@ from market_maker.settings import settings   # noqa: E402
 
 
 class Sleeper(OrderManager):
-    """Lays its ladder and then sleeps inside place_orders until it is woken."""
+    """Lays its ladder and then sleeps inside place_orders until it is woken.
 
-    def __init__(self):
-        self.wake, self.sleeps = threading.Event(), threading.Event()
-        super(Sleeper, self).__init__()
+    A running manager becomes one: ``put_to_sleep``.
+    """
 
     def place_orders(self):
         OrderManager.place_orders(self)
         self.sleeps.set()
         self.wake.wait(60)
+
+
+def put_to_sleep(manager):
+    """Let a running manager sleep in its passes; return once it does."""
+    manager.wake, manager.sleeps = threading.Event(), threading.Event()
+    manager.__class__ = Sleeper
+    assert manager.sleeps.wait(20)
 
 
 class Once(OrderManager):
@@ -38,8 +44,7 @@ def test_stale_data_pull_the_quotes_although_the_strategy_sleeps_and_fresh_ones_
     with live(monkeypatch) as one:
         one.loop()
         until(one.ladder_is_there)
-        one.manager.__class__ = Sleeper
-        one.manager.wake = threading.Event()
+        put_to_sleep(one.manager)
 
         with one.testnet.faults('silent-table', tables='instrument+quote'):
             until(lambda: not one.resting(), what=lambda: caplog.text)
@@ -58,9 +63,7 @@ def test_a_limit_that_bites_while_the_strategy_sleeps_takes_the_quotes_back(monk
     with live(monkeypatch, LOSS_LIMIT=0.001) as one:
         one.loop()
         until(one.ladder_is_there)
-        one.manager.wake, one.manager.sleeps = threading.Event(), threading.Event()
-        one.manager.__class__ = Sleeper
-        assert one.manager.sleeps.wait(20)   # or the pass before would take the stop for an order that nobody wants
+        put_to_sleep(one.manager)   # or the pass before would take the stop for an order that nobody wants
         stop = {'side': 'Sell', 'stopPx': 100.0, 'orderQty': 100, 'ordType': 'Stop', 'execInst': 'Close,LastPrice'}
         placed = one.exchange.create_orders([stop])
 
@@ -164,8 +167,7 @@ def test_a_loop_that_is_stuck_is_told_of_and_loses_the_dead_mans_switch(monkeypa
         one.loop()
         until(one.ladder_is_there)
         until(one.switch)
-        one.manager.__class__ = Sleeper
-        one.manager.wake = threading.Event()
+        put_to_sleep(one.manager)
 
         until(lambda: not one.own(), what=lambda: caplog.text)
         one.manager.wake.set()
