@@ -173,12 +173,12 @@ def parse(word: str) -> Tuple[str, Dict[str, Any]]:
         if set(options) - {'seed'}:
             raise SettingsError('{}: a profile takes no option but seed'.format(word))
         return name, options
-    make(name, None, options, random.Random(0))
+    complete(name, options)
     return name, options
 
 
-def make(name: str, server: Any, options: Dict[str, Any], rng: random.Random) -> Fault:
-    """Return a fault that is not switched on yet; raise SettingsError for a name or an option that makes no sense."""
+def complete(name: str, options: Dict[str, Any]) -> Dict[str, Any]:
+    """Return all options of a fault; raise SettingsError for a name or an option that makes no sense."""
     if name not in CATALOGUE:
         nearest = get_close_matches(str(name), list(PROFILES) + list(CATALOGUE), 1)
         raise SettingsError('no fault or profile is {!r}: {}`marketmaker testnet --faults list` shows them'.format(
@@ -186,14 +186,19 @@ def make(name: str, server: Any, options: Dict[str, Any], rng: random.Random) ->
     kind, presets = CATALOGUE[name]
     choices = {option: (presets.get(option, default), check)
                for option, (default, check) in dict(Fault.COMMON, **kind.OPTIONS).items()}
-    options = checked('fault ' + name, choices, options)
+    return checked('fault ' + name, choices, options)
+
+
+def make(name: str, server: Any, options: Dict[str, Any], rng: random.Random) -> Fault:
+    """Return a fault that is not switched on yet; raise SettingsError as ``complete``, and for a symbol that does not
+    trade.
+    """
+    options = complete(name, options)
     symbol = options.get('symbol')
-    if server is None:
-        return kind  # type: ignore[no-any-return]
     if symbol is not None and symbol not in server.exchange.tapes:
         raise SettingsError('fault {}: {} does not trade here; there are {}'.format(
             name, symbol, ', '.join(server.exchange.tapes)))
-    fault = kind(server, options, rng)  # type: Fault
+    fault = CATALOGUE[name][0](server, options, rng)  # type: Fault
     fault.name = name
     return fault
 
@@ -358,12 +363,9 @@ class Chain(object):
         while after < len(self._faults):
             fault, after = self._faults[after], after + 1
             if fault.concerns(session, frame.table, frame.symbol):
-                fault.carry(session, frame, functools.partial(self._deliver_after, after, session))
+                fault.carry(session, frame, functools.partial(self.deliver, session, after=after))
                 return
         session.push(frame.message)
-
-    def _deliver_after(self, after: int, session: Any, frame: streams.Frame) -> None:
-        self.deliver(session, frame, after)
 
     def subscribe(self, session: Any, topic: Any, admit: Any, follow: Any, show: Any) -> bool:
         """Let a fault subscribe a session in its way; return whether one did."""
