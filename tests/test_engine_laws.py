@@ -259,7 +259,7 @@ def short(check, *more):
 
 def patient(check, *more):
     """Return the same over long sessions and many of them: ``make test-soak`` runs it."""
-    return pytest.mark.soak(settings(400)(hypothesis.given(long_sessions, *more)(check)))
+    return pytest.mark.soak(settings(200)(hypothesis.given(long_sessions, *more)(check)))
 
 
 def check_conservation(session, rich):

@@ -121,6 +121,21 @@ def test_a_close_stop_takes_the_position_of_its_hour(exchange, account):
     assert account.positions['XBTUSD'].quantity == 0 and not account.orders
 
 
+def test_stops_that_are_gone_leave_nothing_behind(exchange, account):
+    """Placed, moved and canceled ten thousand times, waiting orders cost no more memory than those that wait."""
+    kept = exchange.place(account, order('Sell', 100, ordType='Stop', stopPx=40000))
+    for number in range(5000):
+        row = exchange.place(account, order('Sell', 100, ordType='Stop', stopPx=41000 + number % 7))
+        exchange.amend(account, {'orderID': row['orderID'], 'stopPx': 42000})
+        exchange.cancel(account, {'orderID': row['orderID']})
+    exchange.drain()
+
+    assert len(exchange.trigger.waiting['XBTUSD']) < 100
+    exchange.set_mark('XBTUSD', 39999)
+    rows = {row['orderID']: row for row in exchange.history('order', account)}
+    assert rows[kept['orderID']]['triggered'] == 'StopOrderTriggered'
+
+
 def test_a_stop_that_finds_nothing_to_reduce_is_canceled(exchange, account):
     """One update tells that it was triggered and canceled, with the text that BitMEX gave in 2020."""
     for instruction in ('Close', 'ReduceOnly'):

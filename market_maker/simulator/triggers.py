@@ -4,7 +4,7 @@ Waiting orders stand in heaps by their stop price, so that a new last, mark or i
 reaches none of them. A waiting order needs no margin; when its turn comes it is checked like a new one, and rejected
 if the account cannot carry it (BitMEX, order types).  Pure.
 """
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Any, Dict, List, Optional, Tuple  # noqa: F401
 
 from market_maker.simulator.journal import make_change
@@ -17,6 +17,7 @@ LAST, MARK, INDEX = 'LastPrice', 'MarkPrice', 'IndexPrice'
 WITHIN_MARK = 0.05      # LastWithinMark: how far the last price may be from the mark
 TRAIL_STEP = 0.001      # a trailing stop follows when its reference has moved this fraction
 TRIGGERED = 'StopOrderTriggered'
+TIDY_LEAST = 64
 # texts as recorded in 2020
 REACHED = 'Triggered: Order stop price reached\n'
 NOTHING_TO_CLOSE = 'Canceled: Order had execInst of Close or ReduceOnly and side of {} but current position is {}\n{}'
@@ -30,6 +31,7 @@ class Waiting(object):
     def __init__(self) -> None:
         self._heaps = {name: ([], []) for name in (LAST, MARK, INDEX)}  # type: Dict[str, Tuple[List[Any], List[Any]]]
         self._count = 0
+        self._tidy_at = TIDY_LEAST  # size of a heap at which what waits no longer is thrown out
         self.trailing = []  # type: List[Order]
 
     def add(self, order: Order) -> None:
@@ -37,10 +39,16 @@ class Waiting(object):
         self._count += 1
         stop = order.stop_ticks or 0
         rising, falling = self._heaps[order.trigger]
-        if order.waits_for_rise:
-            heappush(rising, (stop, self._count, order))
-        else:
-            heappush(falling, (-stop, self._count, order))
+        heap = rising if order.waits_for_rise else falling
+        heappush(heap, (stop if order.waits_for_rise else -stop, self._count, order))
+        if len(heap) >= self._tidy_at:
+            heap[:] = [entry for entry in heap if entry[2].is_armed and entry[2].stop_ticks == abs(entry[0])]
+            heapify(heap)
+            self._tidy_at = max(TIDY_LEAST, 2 * len(heap))
+
+    def __len__(self) -> int:
+        """Return how many entries there are, those of orders that wait no longer included."""
+        return sum(len(heap) for heaps in self._heaps.values() for heap in heaps)
 
     def due(self, reference: str, ticks: float) -> Optional[Order]:
         """Take out and return the next order that a reference price (in ticks) reaches, None when there is none."""
