@@ -65,14 +65,30 @@ def trouble(bitmex, rng, verb, order):
         return errors.APIError('no', status=400) if verb == 'PUT' else errors.OrderRejected('no', status=400)
     if luck < 0.16:
         if luck < 0.13:
-            (bitmex._create if verb == 'POST' else bitmex._amend)(order)
+            try:
+                (bitmex._create if verb == 'POST' else bitmex._amend)(order)
+            except errors.APIError as error:
+                return error
         return errors.OutcomeUnknown('lost', [order.get('clOrdID') or order['orderID']])
     return None
 
 
+def meddle(exchange, rng):
+    """Send what a strategy might send by itself, without much thought."""
+    orders = exchange.get_orders()
+    size = rng.choice([1, 100, 300, 600])
+    if orders and rng.random() < 0.5:
+        exchange.amend_orders([{'orderID': rng.choice(orders)['orderID'], 'orderQty': size} for _ in range(2)])
+    else:
+        side = rng.choice(['Buy', 'Sell'])
+        exchange.create_orders([want(side, 47000.0 if side == 'Buy' else 53000.0, size) for _ in range(3)])
+
+
 def tape(monkeypatch, seed, steps, lowest=-500, highest=500):
-    """Play fills, late rows, late positions, refused and lost requests and moving quotes; fail where what rests could
-    take the true position beyond a limit.  Return how many contracts traded."""
+    """Play fills, late rows, late positions, refused and lost requests, moving quotes and a strategy that meddles.
+
+    Fail where what rests could take the true position beyond a limit.  Return how many contracts traded.
+    """
     rng = random.Random(seed)
     manager, bitmex = make(monkeypatch, ORDER_PAIRS=4, ORDER_START_SIZE=rng.choice([100, 200]), API_REST_INTERVAL=0,
                            **limits(lowest, highest))
@@ -99,7 +115,10 @@ def tape(monkeypatch, seed, steps, lowest=-500, highest=500):
         elif step == 5:
             bid = rng.choice([49000.0, 50000.0, 51000.0])
             bitmex.quote(bid, bid + rng.choice([0.5, 100.0]))
-        manager._mm_guarded(manager._mm_pass)
+        elif step == 6:
+            meddle(manager.exchange, rng)
+        if rng.random() < 0.8:
+            manager._mm_guarded(manager._mm_pass)
         resting = sides(bitmex)
         assert truth + resting.get('Buy', 0) <= highest, seed
         assert truth - resting.get('Sell', 0) >= lowest, seed
