@@ -7,6 +7,7 @@ import io
 import json
 import socket
 import time
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -100,6 +101,15 @@ def test_delete_takes_a_body_a_form_or_a_query(client):
     canceled = [row for answer in answers for row in client._good(answer)]
     assert [row['orderID'] for row in canceled] == ids
     assert {row['ordStatus'] for row in canceled} == {'Canceled'}
+
+
+def test_a_query_may_name_hundreds_of_orders(client):
+    ids = [client.place(**LIMIT)['orderID'] for _ in range(3)]
+    others = ['00000000-0000-4000-8000-{:012d}'.format(number) for number in range(400)]
+
+    rows = client._good(client.send('DELETE', '/order?orderID=' + quote(json.dumps(others + ids))))
+
+    assert [row.get('error') for row in rows] == ['Unable to cancel order'] * 400 + [None] * 3
 
 
 def test_header_names_in_any_case(client, testnet):
@@ -239,6 +249,17 @@ def test_a_fault_of_ours_is_a_500_in_the_same_shape(client, testnet, monkeypatch
     assert (answer.status_code, error_of(answer)) == (500, 'Internal Server Error')
     assert 'ZeroDivisionError' in caplog.text
     monkeypatch.undo()
+
+
+def test_bytes_that_are_no_request_are_a_line_in_the_log(testnet, caplog):
+    caplog.set_level('INFO')
+    with socket.create_connection(('127.0.0.1', testnet.port), 5) as raw:
+        raw.sendall(b'GET /api/v1/trade?' + b'a' * 70000 + b' HTTP/1.1\r\napi-key: hidden\r\n\r\n')
+        answer = b''.join(iter(lambda: raw.recv(65536), b''))
+
+    assert answer.split(b' ')[1] == b'400'
+    assert 'Refused what is no HTTP request: LineTooLong.' in caplog.text
+    assert 'Traceback' not in caplog.text and 'aaa' not in caplog.text
 
 
 def test_a_client_that_asks_first_is_told_to_go_on(testnet):

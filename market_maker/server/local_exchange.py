@@ -21,6 +21,7 @@ from email.utils import formatdate
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set, Tuple  # noqa: F401
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from market_maker import local
 from market_maker.server import accounts, rest
@@ -45,6 +46,7 @@ LONGEST_STEP = 1.0     # seconds of exchange time after which clients are served
 LONG_STEP = 60.0       # ... when the clock is advanced on request
 BACKLOG = 1024         # connections that may wait to be accepted
 KEEP_ALIVE = 90        # seconds that an idle HTTP connection is kept (BitMEX, keep-alive)
+LONGEST_LINE = 65536    # bytes of a request line: a cancel may name hundreds of orders in its query
 EVERYWHERE = {'0.0.0.0': '127.0.0.1', '::': '::1', '': '127.0.0.1'}   # where to find who listens on every address
 MOST_GUESTS = 1000     # processes that are remembered
 UNREADABLE = (feed.BadRow, UnicodeError, EOFError, OSError)   # what a recording may do in the middle of a replay
@@ -68,6 +70,17 @@ class Pace(object):
     def now(self) -> float:
         """Return the Unix time that the exchange should have."""
         return self.start + (self._clock.time() - self._began) * self.speed
+
+
+class HttpLog(logging.LoggerAdapter):
+    """Takes what aiohttp has to say: bytes that are no request are their sender's fault, and one line."""
+
+    def exception(self, msg: Any, *args: Any, exc_info: Any = True, **options: Any) -> None:
+        """Log an error with its traceback, unless it is one of the client's; what he sent may hold a key."""
+        if isinstance(exc_info, HttpProcessingError):
+            self.info('Refused what is no HTTP request: %s.', type(exc_info).__name__)
+        else:
+            super().exception(msg, *args, exc_info=exc_info, **options)
 
 
 class LocalExchange(object):
@@ -150,7 +163,8 @@ class LocalExchange(object):
         """Listen and fill the books; LocalExchangeError when the port cannot be had, SettingsError for the market."""
         loop = asyncio.get_running_loop()
         self._ended = loop.create_future()
-        self._server = web.Server(self._serve, keepalive_timeout=KEEP_ALIVE, access_log=None)
+        self._server = web.Server(self._serve, keepalive_timeout=KEEP_ALIVE, access_log=None,
+                                  max_line_size=LONGEST_LINE, logger=HttpLog(logger, {}))
         await self._listen()
         self._open()
         self._ticker = loop.create_task(self._tick())
