@@ -132,12 +132,16 @@ class Trial(object):
         return self.account.position(self.testnet.exchange.instruments[self.plan.symbol]).purse
 
     def place_by_hand(self, symbol: str, side: str, clOrdID: str = '') -> Dict[str, Any]:
-        """Rest an order of the account that is not the bot's, far from the market; return its row."""
+        """Place an order of the account that is not the bot's, far from the market; return its row.
+
+        On the bot's own contract it is a stop, so that it is no bid or ask to quote around when the book is empty.
+        """
         exchange = self.testnet.exchange
         instrument = exchange.instruments[symbol]
-        price = instrument.row['markPrice'] * (1 - FAR if side == 'Buy' else 1 + FAR)
+        is_stop = symbol == self.plan.symbol
+        price = instrument.row['markPrice'] * (1 + FAR if is_stop == (side == 'Buy') else 1 - FAR)
         fields = {'symbol': symbol, 'side': side, 'orderQty': instrument.lot, 'text': 'Submission from www.bitmex.com',
-                  'price': instrument.price_of(instrument.nearest_ticks(price))}
+                  'stopPx' if is_stop else 'price': instrument.price_of(instrument.nearest_ticks(price))}
         if clOrdID:
             fields['clOrdID'] = clOrdID
         return exchange.place(self.account, fields)  # type: ignore[no-any-return]
