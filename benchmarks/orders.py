@@ -101,9 +101,9 @@ if kind.startswith('ours'):
     if kind == 'ours':
         sys.modules['orjson'] = sys.modules['httptools'] = None   # as if they were not installed
     from market_maker.bitmex import BitMEX
-    from market_maker.rest import direct
-    transport = direct.fastest(url, key, secret)
-    assert (direct.httptools is None) == (kind == 'ours'), direct.httptools
+    from market_maker.rest.direct import DirectTransport, fastest
+    transport = fastest(url, key, secret)
+    assert isinstance(transport, DirectTransport) == (kind != 'ours'), transport
     bot = BitMEX(url, 'XBTUSD', key, secret, transport=transport, ws=Tables())
     bot.remember('state')
     order = lambda: bot.place_order(100, 5000.5)

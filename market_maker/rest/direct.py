@@ -1,29 +1,27 @@
-"""The transport of most: a socket to send, and a parser to read; proxies are left to requests (``fastest`` chooses).
+"""The transport of the ``speed`` extra: a socket to send, and httptools, the parser that uvicorn uses, to read.
 
-It stands behind the same seam as ``transport.Transport`` and says the same of every failure.  The parser is httptools,
-which uvicorn uses too, where the ``speed`` extra is installed: a round trip then takes a tenth of the processor time
-that requests needs.  Without it the standard library's takes half of it.
+It stands behind the same seam as ``transport.Transport`` and says the same of every failure; a round trip takes a tenth
+of the processor time.  Proxies are left to requests: ``fastest`` chooses.
 
 Nothing is ever sent twice in here: a kept-alive connection that the other side has closed is noticed before it is used,
 and one that breaks afterwards is told as RESET.
 """
 from __future__ import absolute_import
 
-import http.client
 import os
 import select
 import socket
 import ssl
 import time
 import zlib
-from typing import Any, Dict, List, Optional, Tuple  # noqa: F401
+from typing import Any, List, Optional  # noqa: F401
 from urllib.parse import urlsplit
 
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from market_maker.auth.signing import generate_signature
 from market_maker.rest.transport import (DNS, LOST_TIMEOUT, PATIENCE, REFUSED, RESET, TLS, UNSENT_TIMEOUT,
-                                         BoundedResponse, Request, Response, Transport, plain)
+                                         Request, Response, Transport, plain)  # noqa: F401
 from market_maker.utils.errors import SettingsError
 
 try:
@@ -31,7 +29,6 @@ try:
 except ImportError:
     httptools = None  # type: ignore[assignment]
 
-UNREADABLE = (http.client.HTTPException, zlib.error) + (() if httptools is None else (httptools.HttpParserError,))
 CHUNK = 65536   # bytes read at once
 PORTS = {'http': 80, 'https': 443}
 UNCONNECTED = ((socket.gaierror, DNS), (socket.timeout, UNSENT_TIMEOUT), (ssl.SSLError, TLS))   # else REFUSED
@@ -39,9 +36,13 @@ UNCONNECTED = ((socket.gaierror, DNS), (socket.timeout, UNSENT_TIMEOUT), (ssl.SS
 
 def fastest(base_url, api_key=None, api_secret=None):
     # type: (str, Optional[str], Optional[str]) -> Transport
-    """Return the fastest transport that can reach that API: requests' where a proxy stands in between, else our own."""
+    """Return the fastest transport that can reach that API: a DirectTransport where httptools is installed and no
+    proxy stands in between, else requests'.
+    """
     made = Transport(base_url, api_key, api_secret)
-    return DirectTransport(base_url, api_key, api_secret) if made.is_direct else made
+    if httptools is None or not made.is_direct:
+        return made
+    return DirectTransport(base_url, api_key, api_secret)
 
 
 class DirectTransport(Transport):
@@ -53,7 +54,6 @@ class DirectTransport(Transport):
         parts = urlsplit(base_url)
         self._address = parts.hostname or '', parts.port or PORTS[parts.scheme]
         self._context = trusting(self._verify) if parts.scheme == 'https' else None
-        self._kind = _Connection if httptools is None else _FastConnection
         headers = dict(self._headers, Host=parts.netloc.rpartition('@')[2])
         self._fixed = ''.join('{}: {}\r\n'.format(*item) for item in sorted(headers.items()))
 
@@ -64,8 +64,8 @@ class DirectTransport(Transport):
         connection, response = self._idle_connection(), None
         try:
             if connection is None:
-                connection = self._kind(self._address, self._context, request.timeout)
-            response = connection.round_trip(request, message)
+                connection = _Connection(self._address, self._context, request.timeout)
+            response = connection.round_trip(message, request.timeout, request.written)
         except _Failed as error:
             response = Response(error=error.kind, detail=error.detail)
         finally:   # also when a signal ends the call: half an answer would be taken for the next one's
@@ -117,12 +117,19 @@ class _Failed(Exception):
 
 
 class _Connection(object):
-    """One connection, read with the standard library; it serves one round trip after another while ``is_reusable``."""
+    """One connection; it serves one round trip after another while ``is_reusable``.  Its ``on_`` methods are what the
+    parser calls.
+    """
 
     def __init__(self, address, context, timeout):
         # type: (Any, Any, float) -> None
         self.is_reusable = False
         self._sock = _connected(address, context, timeout)   # type: Any
+        self._parser = None    # type: Any
+        self._headers = {}     # type: Any
+        self._parts = []       # type: List[bytes]
+        self._is_complete = False
+        self._has_head = False
         if hasattr(select, 'poll'):   # not on Windows
             poll = select.poll()
             poll.register(self._sock, select.POLLIN)
@@ -138,65 +145,50 @@ class _Connection(object):
         """Close it, without a word."""
         self._sock.close()
 
-    def round_trip(self, request, message):
-        # type: (Request, bytes) -> Response
-        """Send a request, whose bytes are ``message``, and return its answer; raise _Failed."""
+    def round_trip(self, message, timeout, written):
+        # type: (bytes, float, Any) -> Response
+        """Send a request and return its answer; raise _Failed."""
         self.is_reusable = False
         try:
-            self._sock.settimeout(request.timeout)
+            self._sock.settimeout(timeout)
             self._sock.sendall(message)
-            if request.written is not None:
-                request.written()
-            status, headers, content = self._read(request)
-            if headers.get('content-encoding') in ('gzip', 'deflate'):
+            if written is not None:
+                written()
+            self._read(timeout)
+            content = b''.join(self._parts)
+            encoding = self._headers.get('content-encoding')
+            if encoding in ('gzip', 'deflate'):
                 content = zlib.decompress(content, zlib.MAX_WBITS | 32)
         except socket.timeout:
             raise _Failed(LOST_TIMEOUT, 'no answer in time')
         except OSError as error:
             raise _Failed(RESET, error.strerror or plain(str(error)) or type(error).__name__)
-        except UNREADABLE as error:
+        except (httptools.HttpParserError, zlib.error) as error:
             raise _Failed(RESET, plain('the answer cannot be read: {}'.format(error)))
-        return Response(status, headers, content)
+        return Response(self._parser.get_status_code(), self._headers, content)
 
-    def _read(self, request):
-        # type: (Request) -> Tuple[int, Any, bytes]
-        """Read one answer; return (status, headers with names in lower case, body)."""
-        answer = BoundedResponse(self._sock, method=request.verb)
-        try:
-            answer.begin()
-            content = answer.read()
-            self.is_reusable = not answer.will_close
-        finally:
-            answer.close()
-        return answer.status, {name.lower(): value for name, value in answer.getheaders()}, content
-
-
-class _FastConnection(_Connection):
-    """One connection, read with httptools; its ``on_`` methods are what the parser calls."""
-
-    def _read(self, request):
-        # type: (Request) -> Tuple[int, Any, bytes]
+    def _read(self, timeout):
+        # type: (float) -> None
         """Read one answer, which has PATIENCE times the time-out to arrive as a whole."""
-        self._parser = httptools.HttpResponseParser(self)   # type: Any
+        self._parser = httptools.HttpResponseParser(self)
         self._begin()
-        deadline = time.monotonic() + PATIENCE * request.timeout
+        deadline = time.monotonic() + PATIENCE * timeout
         while not self._is_complete:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise socket.timeout()
-            if left < request.timeout:
+            if left < timeout:
                 self._sock.settimeout(left)
             data = self._sock.recv(CHUNK)
             if not data:
                 if self._has_head and not {'content-length', 'transfer-encoding'}.intersection(self._headers):
-                    break   # its end is the end of the connection
+                    return   # its end is the end of the connection
                 raise OSError('the connection was closed before the whole answer had come')
             self._parser.feed_data(data)
-        return self._parser.get_status_code(), self._headers, b''.join(self._parts)
 
     def _begin(self):
         # type: () -> None
-        self._headers, self._parts = {}, []   # type: Dict[str, str], List[bytes]
+        self._headers, self._parts = {}, []
         self._is_complete = self._has_head = False
 
     def on_header(self, name, value):

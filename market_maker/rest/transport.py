@@ -239,7 +239,7 @@ class _Adapter(HTTPAdapter):
 
         class Connection(pool.ConnectionCls):   # type: ignore[misc,name-defined]
             """One connection to the exchange."""
-            response_class = BoundedResponse
+            response_class = _BoundedResponse
 
             def getresponse(self, *args, **options):
                 # type: (*Any, **Any) -> Any
@@ -272,7 +272,7 @@ class _Adapter(HTTPAdapter):
         super(_Adapter, self).close()
 
 
-class BoundedResponse(http.client.HTTPResponse):
+class _BoundedResponse(http.client.HTTPResponse):
     """An answer that has PATIENCE times the time-out to arrive as a whole.
 
     The time-out of a socket counts for each wait anew: a server that sends a byte now and then would hold us for ever.
