@@ -495,7 +495,7 @@ class ExchangeInterface(object):
         now = time.monotonic()
         for record, row in self.bitmex.resolve_due():
             if row is not None:
-                self._note([row])
+                self._note([row], commands.is_open(row))
             elif record.kind == commands.CREATE:
                 self._commands.refused(record.clOrdID)
             elif record.orderID:
@@ -506,7 +506,7 @@ class ExchangeInterface(object):
         found = {row.get('clOrdID'): row for row in (self.bitmex.look_up(settled) if settled else ())}
         for name in settled:
             if name in found:
-                self._commands.answered(found[name], now)
+                self._commands.answered(found[name], now, commands.is_open(found[name]))
             else:
                 self._commands.refused(name)
 
@@ -762,14 +762,14 @@ class ExchangeInterface(object):
             self._excess_told.clear()
         return refused
 
-    def _note(self, rows):
-        # type: (Any) -> Any
-        """Remember the rows that the exchange answered with."""
+    def _note(self, rows, is_echoed=True):
+        # type: (Any, bool) -> Any
+        """Remember the rows that the exchange answered with, and whether the tables will show them too."""
         for row in rows or ():
             if row.get('symbol') not in (None, self.symbol):   # our order table does not have it, and never will
                 self._commands.refused(row.get('clOrdID') or '')
             elif row.get('orderID'):
-                self._commands.answered(row, time.monotonic())
+                self._commands.answered(row, time.monotonic(), is_echoed)
                 self._fills.know(row)
         return rows
 

@@ -182,8 +182,9 @@ class Guard(object):
         if not reason:
             return
         exchange.no_quotes(reason)
-        if missed and exchange.bitmex.ws.ready():
-            exchange.bitmex.ws.reopen(missed)
+        ws = exchange.bitmex.ws
+        if missed and ws.ready() and ws.reconnects == exchange.watched_reconnects:   # else its images are just being read
+            ws.reopen(missed)
 
     def _keep_limits(self, now):
         # type: (float) -> None

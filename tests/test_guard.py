@@ -31,10 +31,6 @@ def put_to_sleep(manager):
     assert manager.sleeps.wait(20)
 
 
-class Once(OrderManager):
-    """Lays its ladder in the constructor; the test makes every other pass."""
-
-
 def lines(caplog):
     return [record.getMessage() for record in caplog.records]
 

@@ -93,7 +93,7 @@ def overdue(commands, rows, now, finished=nothing):
     (row('a', 9, price=60.0), [row('a', 9, price=60.0)], False),
     (row('a', 9, price=60.0), [row('a', 10)], False),              # ... that something newer came upon
     (row('a', 9, leaves=0, ordStatus='Canceled'), [row('a', 1)], True),   # a cancel
-    (row('a', 9, leaves=0, ordStatus='Canceled'), [], False)])
+    (row('a', 9, leaves=0, ordStatus='Canceled'), [], True)])      # of an order that has never shown
 def test_an_answer_that_the_tables_do_not_mirror_in_time_is_overdue(answer, rows, is_missed):
     commands = Commands()
     commands.answered(answer, 0.0)
@@ -246,3 +246,38 @@ def test_a_new_answer_does_not_grant_the_tables_more_time():
     commands.answered(row('a', 3, price=50.0 + 3), 16.0)
     assert overdue(commands, [row('a', 2, price=50.0 + 2)], 30.0) == []
     assert overdue(commands, [row('a', 2, price=50.0 + 2)], 31.1) == ['a']
+
+
+def test_each_answer_of_an_order_has_its_own_time():
+    """With a lag of three seconds and an amend every second the newest answer is never there; each one is in time."""
+    commands = Commands()
+    for second in range(40):
+        commands.answered(row('a', second, price=50.0 + second), float(second))
+        shown_by_now = max(0, second - 3)
+        assert overdue(commands, [row('a', shown_by_now, price=50.0 + shown_by_now)], second + 0.9) == []
+
+
+def test_an_order_that_ended_unseen_was_not_mirrored():
+    """It was accepted, the table never showed it, and a cancel found it gone: that table is silent."""
+    commands = Commands()
+    commands.answered(row('a', 1), 0.0)
+    commands.gone('a', 1.0)
+
+    assert overdue(commands, [], 15.1) == ['a']
+    assert overdue(commands, [], 15.1, finished=lambda order_id: row('a', 2, leaves=0)) == []
+
+
+def test_what_the_exchange_does_not_know_may_not_stay_in_the_tables():
+    commands = Commands()
+    commands.gone('a', 0.0)
+    commands.gone('b', 0.0)
+
+    assert overdue(commands, [row('a', 1)], 15.1) == ['a']
+    assert overdue(commands, [], 15.2) == []
+
+
+def test_an_order_that_was_over_before_the_tables_began_needs_no_echo():
+    commands = Commands()
+    commands.answered(row('a', 1, leaves=0), 0.0, is_echoed=False)
+
+    assert overdue(commands, [], 15.1) == []

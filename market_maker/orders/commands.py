@@ -29,7 +29,7 @@ class Commands(object):
         # type: () -> None
         self._answers = {}   # type: Dict[str, Answer]   # orderID -> the newest answer about it
         self._flights = {}   # type: Dict[str, Flight]   # clOrdID -> create without an answer
-        self._unseen = {}    # type: Dict[str, float]    # orderID -> since when the tables have owed us an answer's echo
+        self._owed = {}      # type: Dict[str, List[Any]]   # orderID -> answers without an echo: (time stamp, when it came)
         self.changes = 0     # grows with everything noted here
 
     def reserve(self, clOrdID, order):
@@ -45,14 +45,16 @@ class Commands(object):
         """Note that a reserved create goes out now."""
         self._flights[clOrdID] = self._flights[clOrdID]._replace(at=now)
 
-    def answered(self, row, now):
-        # type: (Dict[str, Any], float) -> None
-        """Note the row that a create, an amend or a cancel was answered with."""
+    def answered(self, row, now, is_echoed=True):
+        # type: (Dict[str, Any], float, bool) -> None
+        """Note the row that a create, an amend or a cancel was answered with; ``is_echoed`` tells that the tables will
+        show it too, as they do not where the order was over before they began."""
         self.changes += 1
         known = self._answers.get(row['orderID'])
         if known is None or not _is_older(row, known.row):
             self._answers[row['orderID']] = Answer(dict(row), now)
-            self._unseen.setdefault(row['orderID'], now)
+            if is_echoed and not (row.get('timestamp') or '').endswith(LATER):
+                self._owed.setdefault(row['orderID'], []).append((row.get('timestamp') or '', now))
         self._flights.pop(row.get('clOrdID') or '', None)
 
     def refused(self, clOrdID):
@@ -90,6 +92,7 @@ class Commands(object):
         known = self._answers.get(order_id)
         row = dict(known.row) if known is not None else {'orderID': order_id, 'timestamp': NEVER_OLD}
         self._answers[order_id] = Answer(dict(row, leavesQty=0, ordStatus='Canceled', timestamp=NEVER_OLD), now)
+        self._owed.setdefault(order_id, []).append((NEVER_OLD, now))
 
     def is_settled(self):
         # type: () -> bool
@@ -148,17 +151,20 @@ class Commands(object):
 
         ``rows`` are the open orders of the tables, ``finished`` returns the last state of one that left them.
         """
-        told = {order_id: answer for order_id, answer in list(self._answers.items())
-                if not answer.row.get('timestamp', '').endswith(LATER)}
-        if not told:
+        if not self._owed:
             return []
-        shown = {row['orderID']: row for row in rows if row['orderID'] in told}
+        shown = {row['orderID']: row for row in rows if row['orderID'] in self._owed}
         late = []
-        for order_id, answer in sorted(told.items()):
-            if _is_mirrored(shown.get(order_id), answer.row, finished):
-                self._unseen.pop(order_id, None)
-            elif now - self._unseen.get(order_id, answer.at) > patience:
-                late.append(answer.row)
+        for order_id, owed in sorted(self._owed.items()):
+            answer = self._answers.get(order_id)
+            row = shown.get(order_id) or finished(order_id)
+            # Without row and answer the tables have seen it come and go long since.
+            owed = [one for one in owed if (row or answer) and _owes(row, one[0], answer)]
+            self._owed[order_id] = owed
+            if not owed:
+                self._owed.pop(order_id, None)
+            elif now - owed[0][1] > patience:
+                late.append(answer.row if answer is not None else row)
         return late
 
     def imaged(self, asked_at):
@@ -169,6 +175,9 @@ class Commands(object):
         for order_id, answer in list(self._answers.items()):
             if answer.at < asked_at:
                 self._forget(order_id, answer)
+        for order_id, owed in list(self._owed.items()):
+            if owed[-1][1] < asked_at:
+                self._owed.pop(order_id, None)
 
     def undoubt(self, order_id):
         # type: (str) -> None
@@ -189,7 +198,6 @@ class Commands(object):
         # type: (str, Answer) -> None
         if self._answers.get(order_id) is answer:
             self._answers.pop(order_id, None)
-            self._unseen.pop(order_id, None)
 
 
 AMENDED = ('price', 'orderQty', 'stopPx')   # what tells two states of one millisecond apart
@@ -278,12 +286,17 @@ def is_open(row):
     return row.get('leavesQty') != 0 and row.get('ordStatus') not in ('Canceled', 'Filled', 'Rejected', 'Expired')
 
 
-def _is_mirrored(row, answer, finished):
-    # type: (Optional[Dict[str, Any]], Dict[str, Any], Callable[[str], Any]) -> bool
-    """Tell whether the tables show what an answer said; ``row`` is the open order there, or None."""
-    if row is None:
-        return not is_open(answer) or finished(answer['orderID']) is not None
-    return is_open(answer) and _has_caught_up(row, answer)
+def _owes(row, stamp, answer):
+    # type: (Optional[Dict[str, Any]], str, Any) -> bool
+    """Tell whether the tables have not shown yet what an answer of that time stamp said.
+
+    ``row`` is the order there, open or finished, or None; ``answer`` is the newest one about it, or None.
+    """
+    if stamp == NEVER_OLD or row is None or not is_open(row):
+        return row is None if stamp != NEVER_OLD else row is not None and is_open(row)
+    if answer is not None and answer.row.get('timestamp') == stamp:
+        return not (is_open(answer.row) and _has_caught_up(row, answer.row))
+    return max(row.get('timestamp') or '', row.get('transactTime') or '') < stamp
 
 
 def _has_caught_up(row, answer):
