@@ -183,7 +183,7 @@ class Guard(object):
             return
         exchange.no_quotes(reason)
         ws = exchange.bitmex.ws
-        if missed and ws.ready() and ws.reconnects == exchange.watched_reconnects:   # else its images are just being read
+        if missed and ws.ready() and ws.reconnects == exchange.watched_reconnects:   # else its images are still read
             ws.reopen(missed)
 
     def _keep_limits(self, now):

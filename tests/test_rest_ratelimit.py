@@ -70,8 +70,21 @@ def test_cancels_beyond_the_limit_are_not_forgotten():
         heard(limiter, 0.0, path='/instrument', limit=120, remaining=0)
     assert limiter.wait(0.0, CREATE, '/order/cancelAllAfter') == pytest.approx(3.0)   # it may use the reserve
     assert limiter.wait(0.0, READ, '/instrument') == pytest.approx(9.0)
-    heard(limiter, 1.0, path='/instrument', limit=120, remaining=5)     # whenever it knows better
-    assert limiter.wait(1.0, CREATE, '/order/cancelAllAfter') == 0
+    heard(limiter, 1.0, path='/instrument', limit=120, remaining=5)     # it has forgotten them, we have not
+    assert limiter.wait(1.0, CREATE, '/order/cancelAllAfter') == pytest.approx(2.5)
+
+
+def test_what_never_went_out_is_taken_back():
+    """An hour without a connection, with an attempt every second, leaves the budget as it was."""
+    limiter = RateLimiter()
+    heard(limiter, 0.0, limit=120, remaining=50)
+    before = burst(limiter, 0.0, READ, '/instrument')
+    limiter = RateLimiter()
+    heard(limiter, 0.0, limit=120, remaining=50)
+    for _ in range(1000):
+        limiter.sent(0.0, '/order')
+        limiter.unsent(0.0, '/order')
+    assert burst(limiter, 0.0, READ, '/instrument') == before and limiter.flying() == (before, 0)
 
 
 def test_second_layer_refills_ten_a_second():

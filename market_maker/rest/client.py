@@ -13,7 +13,7 @@ import threading
 from typing import Any, Callable, Iterable, Optional  # noqa: F401
 from urllib.parse import urlencode
 
-from market_maker.rest import ratelimit, retry
+from market_maker.rest import ratelimit, retry, transport
 from market_maker.rest.ratelimit import RateLimiter
 from market_maker.rest.retry import Answer, Attempt, Fail, LookUp
 from market_maker.rest.transport import Request
@@ -183,7 +183,9 @@ class Client(object):
                 now = self.clock.monotonic()
                 limiter = self._open()
                 try:
-                    if answered:
+                    if answered and response.error in transport.UNSENT:
+                        limiter.unsent(now, route)
+                    elif answered:
                         limiter.heard(now, route, response.status, response.headers)
                         self._set_skew(response)
                     else:  # a signal ended the call: nothing is in the air any more
@@ -197,7 +199,7 @@ class Client(object):
         """Note that a request whose turn it was is not sent after all."""
         with self._lock:
             try:
-                self._open().heard(self.clock.monotonic(), route, 0, {})
+                self._open().unsent(self.clock.monotonic(), route)
             finally:
                 self._close()
 

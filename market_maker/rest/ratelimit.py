@@ -99,6 +99,14 @@ class RateLimiter(object):
             self._recent.append(now)
             _take(self._second_bucket(now), now)
 
+    def unsent(self, now: float, path: str) -> None:
+        """Take back a request that was counted and never went out."""
+        self._flying['minute'] -= 1
+        _give(self._minute, now)
+        if path in SECOND_ROUTES:
+            self._flying['second'] -= 1
+            _give(self._second, now)
+
     def heard(self, now: float, path: str, status: int, headers: Mapping[str, str]) -> None:
         """Learn from an answer; status 0 and no headers for a request that got none."""
         self._flying['minute'] -= 1
@@ -127,9 +135,11 @@ class RateLimiter(object):
             return None if status == 200 else bucket
         if bucket is None or bucket.limit != limit:
             bucket = Bucket(limit, interval, now)
-        tokens = remaining - self._flying[name] - self._others[name]
-        # Cancels are let through beyond the limit, and the header does not go below 0: our own count does.
-        bucket.set(tokens if remaining > 0 else min(tokens, bucket.tokens(now)), now)
+            bucket.set(remaining - self._flying[name] - self._others[name], now)
+            return bucket
+        # Others may have drawn from it: then the header knows better.  Cancels go through beyond the limit, and for
+        # these the header does not go below 0: then our own count does.
+        bucket.set(min(remaining - self._flying[name] - self._others[name], bucket.tokens(now)), now)
         return bucket
 
     def flying(self) -> Tuple[int, int]:
@@ -194,6 +204,12 @@ def _take(bucket, now):
     # type: (Optional[Bucket], float) -> None
     if bucket is not None:
         bucket.set(bucket.tokens(now) - 1, now)
+
+
+def _give(bucket, now):
+    # type: (Optional[Bucket], float) -> None
+    if bucket is not None:
+        bucket.set(bucket.tokens(now) + 1, now)
 
 
 def _number(headers, name):
