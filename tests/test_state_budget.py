@@ -183,3 +183,17 @@ def test_processes_together_keep_to_ten_a_second(path):
     second = ratelimit.SECOND - 0.02 - jitter.worst
     most = max(sum(1 for other in moments if 0 <= other - moment < second) for moment in moments)
     assert most <= ratelimit.SECOND_LIMIT
+
+
+def test_what_nobody_else_has_touched_is_not_read_again(path, clock):
+    """A bot alone keeps its own count; as soon as another one was there, its numbers come along."""
+    one, other = (Budget(path, NUMBERS, clock.monotonic) for _ in range(2))
+    numbers = RateLimiter().numbers()
+    one.open(NUMBERS)
+    one.close(numbers, (1, 1))
+    assert one.open(NUMBERS) == (None, (0, 0))
+    one.close(numbers, (0, 0))
+    clock.advance(1.0)
+    assert other.open(NUMBERS) == (tuple(numbers), (0, 0))
+    other.close(numbers, (2, 0))
+    assert one.open(NUMBERS) == (tuple(numbers), (2, 0))

@@ -9,18 +9,18 @@ from __future__ import absolute_import
 
 import base64
 import re
-import uuid
 from typing import Any, Optional
 
 from market_maker.utils.constants import ORDERID_PREFIX_LIMIT
 from market_maker.utils.errors import SettingsError
 
+VERSION_BITS, VERSION_4 = 0xf000c000000000000000, 0x40008000000000000000   # RFC 4122: a random UUID says so
 _RANDOM_PART = re.compile(r'[A-Za-z0-9+/]{21}[AQgw]\Z')  # 128 bits are 21 characters of 6 bits, and 2 bits in the last
 
 
 def new_name(prefix: str, rng: Any) -> str:
     """Return a name that was never used before; ``rng`` is a random.Random (or SystemRandom)."""
-    token = uuid.UUID(int=rng.getrandbits(128), version=4).bytes
+    token = (rng.getrandbits(128) & ~VERSION_BITS | VERSION_4).to_bytes(16, 'big')
     return prefix + base64.b64encode(token).decode('ascii').rstrip('=')
 
 

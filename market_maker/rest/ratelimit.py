@@ -153,12 +153,14 @@ class RateLimiter(object):
                 + [float(self._second_known), self._silent_until, self._quiet_until]
                 + [-math.inf] * (REMEMBERED - len(recent)) + recent)
 
-    def adopt(self, numbers: Sequence[float], others: Tuple[int, int]) -> None:
-        """Take over what another bot, or we, left in the shared budget; ``others`` is ``flying`` of all the others."""
-        self._minute, self._second = _load(numbers[0:4]), _load(numbers[4:8])
-        self._second_known = bool(numbers[8])
-        self._silent_until, self._quiet_until = numbers[9], numbers[10]
-        self._recent = deque(numbers[11:], REMEMBERED)
+    def adopt(self, numbers: Optional[Sequence[float]], others: Tuple[int, int]) -> None:
+        """Take over what another bot left in the shared budget (None: nobody but us was there); ``others`` is
+        ``flying`` of all the others."""
+        if numbers is not None:
+            self._minute, self._second = _load(numbers[0:4]), _load(numbers[4:8])
+            self._second_known = bool(numbers[8])
+            self._silent_until, self._quiet_until = numbers[9], numbers[10]
+            self._recent = deque(numbers[11:], REMEMBERED)
         self._others = {'minute': others[0], 'second': others[1]}
 
     def _crowded(self, limit, now):

@@ -55,7 +55,8 @@ class Batch(object):
         self.handed = set()  # type: set   # places that were handed to the pool
         self.written = set()  # type: set   # places whose requests have gone out
         self.drawn = set()   # type: set   # places whose names nobody has used before this sending
-        self.halt = threading.Event()   # the caller has left: nothing is sent again
+        # the caller has left: nothing is sent again; a single order is sent by its caller
+        self.halt = threading.Event() if len(bodies) > 1 else None   # type: Any
 
 
 class Sender(object):
@@ -342,8 +343,9 @@ class Sender(object):
     def _abandon(self, batch):
         # type: (Batch) -> None
         """Give up a list whose caller was interrupted; what the pool is sending ends by itself and is noted then."""
-        batch.halt.set()
-        alone = len(batch.bodies) == 1
+        alone = batch.halt is None
+        if not alone:
+            batch.halt.set()
         with self._changed:
             unsent = set() if alone else batch.flying - batch.handed
             for place in list(batch.flying):

@@ -40,14 +40,18 @@ class Budget(object):
         self._slots_at = HEAD.size + self._numbers.size
         self._token = struct.unpack('=q', os.urandom(8))[0] | 1
         self._slot = None    # type: Optional[int]   # which of the slots is ours
+        self._left = b''     # head and numbers as we wrote them last
         self._slots = []     # type: List[Tuple[int, float, int, int]]   # as they were read
         self._depth = 0      # how often it is open: a signal's handler comes on top
         self._is_locked = False
         self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), 'r+b', 0)   # type: Any   # None: left
 
     def open(self, size):
-        # type: (int) -> Optional[Tuple[Sequence[float], Tuple[int, int]]]
-        """Return the shared numbers and what the others have under way; None where there are none to go by."""
+        # type: (int) -> Optional[Tuple[Optional[Sequence[float]], Tuple[int, int]]]
+        """Return the shared numbers and what the others have under way; None where there are none to go by.
+
+        The numbers are None where they are those that we put there last: nobody else was here meanwhile.
+        """
         self._depth += 1
         if self._depth > 1 or self._file is None or not self._locked():
             return None
@@ -59,6 +63,8 @@ class Budget(object):
         now = self._clock()
         self._slots = list(SLOT.iter_unpack(content[self._slots_at:])) if len(content) > self._slots_at else []
         raw = content[HEAD.size:self._slots_at]
+        if self._left and content[:self._slots_at] == self._left:
+            return None, self._others(now)
         if len(raw) < self._numbers.size:
             return None
         magic, checksum, written = HEAD.unpack_from(content, 0)
@@ -77,7 +83,7 @@ class Budget(object):
         raw = self._numbers.pack(*numbers)
         try:
             place = self._place(now)
-            content = HEAD.pack(MAGIC, zlib.crc32(raw), now) + raw
+            content = self._left = HEAD.pack(MAGIC, zlib.crc32(raw), now) + raw
             slot = b'' if place is None else SLOT.pack(self._token, now, flying[0], flying[1])
             if place == 0:   # the numbers and our slot in one go
                 content, slot = content + slot, b''
