@@ -119,6 +119,17 @@ def test_status_takes_the_settings_of_a_run(world):
     assert (found['symbol'], found['prefix'], found['losses']['limits']['LOSS_LIMIT']) == ('XBTUSD', 'xbt_', 1)
 
 
+def test_status_where_nothing_can_be_kept(world):
+    """It does not claim to know what only the state folder tells."""
+    (world.folder / 'file').write_text('')
+    world.monkeypatch.setenv('XDG_STATE_HOME', str(world.folder / 'file'))
+
+    code, out, _ = world.run('status')
+
+    assert code == 0 and 'whether one runs cannot be told' in out
+    assert json.loads(world.run('status', '--json')[1])['bot']['running'] is None
+
+
 @pytest.mark.parametrize('command', ['status', 'cancel', 'flatten', 'resume'])
 def test_where_nothing_runs_one_line_says_so_and_nothing_is_started(world, command):
     url = 'http://127.0.0.1:{}/api/v1/'.format(free_port())

@@ -49,7 +49,7 @@ def look(mine: Account) -> Dict[str, Any]:
     pid = mine.running_bot()
     return {
         'exchange': mine.url, 'symbol': mine.symbol, 'prefix': mine.prefix,
-        'bot': {'running': pid is not None, 'pid': pid},
+        'bot': {'running': pid is not None if mine.state.path else None, 'pid': pid},
         'market': dict(_only(instrument, MARKET), tickSize=instrument.get('tickSize')),
         'position': dict(_only(position, POSITION), currentQty=position.get('currentQty') or 0),
         'balance': dict(_only(margin, BALANCE), currency=currency, scale=settle_scale(currency)),
@@ -66,6 +66,7 @@ def words(found: Dict[str, Any]) -> List[str]:
     lines = [
         ('Exchange', found['exchange']),
         ('Bot', 'runs here, process {}'.format(found['bot']['pid']) if found['bot']['running'] else
+         'whether one runs cannot be told, as the state folder cannot be used' if found['bot']['running'] is None else
          'none runs here for {} with the prefix {!r}'.format(found['symbol'], found['prefix'])),
         (found['symbol'], '{}; bid {}, ask {}, last {}, mark {}'.format(
             market['state'], *(price(market[name], market) for name in MARKET[1:]))),
