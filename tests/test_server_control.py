@@ -16,6 +16,7 @@ from local_client import Client, Socket, auth_headers  # noqa: E402
 from market_maker.server import control as server_control  # noqa: E402
 from market_maker.server import faults  # noqa: E402
 from market_maker.server.local_exchange import running  # noqa: E402
+from market_maker.simulator.timestamps import seconds_of  # noqa: E402
 
 LIMIT = {'symbol': 'XBTUSD', 'side': 'Buy', 'orderQty': 100, 'price': 59000}
 
@@ -326,6 +327,51 @@ def test_funding_is_paid_at_a_chosen_pace():
 def client_intervals(client):
     """Return the funding interval that the instrument shows."""
     return client.get('/instrument?symbol=XBTUSD')[0]['fundingInterval']
+
+
+def test_a_future_settles_when_its_time_comes(testnet, control, client):
+    """Orders are gone, the position is closed at the index, and a minute later the next week is listed."""
+    control.ask('PUT', 'market', {'frozen': True})
+    client.place(symbol='XBT7D', orderQty=50, ordType='Market')
+    client.place(symbol='XBT7D', orderQty=10, price=300)
+    row = control.ask('GET', 'instruments/XBT7D')
+    left = seconds_of(row['expiry']) - testnet.call(lambda: testnet.exchange.now)
+    with Socket(testnet.ws_url + '?subscribe=settlement,instrument:XBT7D') as ws:
+        ws.partial('instrument')
+        control.ask('PUT', 'clock', {'advance': left + 1})
+        settled = ws.change('settlement', 'insert', symbol='XBT7D')
+        after = control.ask('GET', 'instruments/XBT7D')
+        control.ask('PUT', 'clock', {'advance': 61})
+        relisted = control.ask('GET', 'instruments/XBT7D')
+    position = [one for one in client.get('/position') if one['symbol'] == 'XBT7D'][0]
+    execution = [one for one in client.get('/execution') if one['execType'] == 'Settlement'][0]
+
+    index = control.ask('GET', 'instruments/.XBT')['lastPrice']
+    assert (after['state'], relisted['state']) == ('Settled', 'Open') and relisted['expiry'] > row['expiry']
+    assert settled['settledPrice'] == after['settledPrice'] == execution['lastPx'] == index
+    assert position['currentQty'] == 0 and client.get('/order')[-1]['ordStatus'] == 'Canceled'
+    assert control.ask('GET', 'laws')['hold']
+
+
+@pytest.mark.parametrize('side, beyond', [('Buy', -1), ('Sell', 1)])
+def test_an_isolated_position_is_liquidated_at_the_price_that_was_shown(control, client, side, beyond):
+    """A tick before liquidationPrice nothing happens; at it the position goes, its margin with it and no more."""
+    client._good(client.send('POST', '/position/leverage', {'symbol': 'XBTUSD', 'leverage': 50}))
+    client.place(symbol='XBTUSD', side=side, orderQty=10000, ordType='Market')
+    before = client.get('/user/wallet')['amount']
+    shown = client.get('/position')[0]
+    price = shown['liquidationPrice']
+
+    control.ask('PUT', 'instruments/XBTUSD', {'markPrice': round(price - beyond * 0.1, 1)})
+    still_there = client.get('/position')[0]['currentQty']
+    control.ask('PUT', 'instruments/XBTUSD', {'markPrice': price})
+    gone = client.get('/position')[0]['currentQty']
+
+    lost = before - client.get('/user/wallet')['amount']
+    assert (still_there, gone) == (10000 if side == 'Buy' else -10000, 0)
+    assert [row['text'] for row in client.get('/execution') if row['execType'] == 'Liquidation'] == ['Liquidation']
+    assert 0 < lost <= shown['posMargin']
+    assert control.ask('GET', 'laws')['hold']
 
 
 def test_the_clock_is_made_wrong(control, client):
