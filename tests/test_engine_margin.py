@@ -93,6 +93,29 @@ class TestLeverage(object):
         assert exchange.isolate(account, {'symbol': 'XBTUSD', 'enabled': 'false'})['crossMargin'] is True
         check_laws(exchange)
 
+    @pytest.mark.parametrize('quantity, price, message', [
+        (10000, 40000, 'Order price is below the liquidation price of current long position'),
+        (-10000, 60000, 'Order price is above the liquidation price of current short position')])
+    def test_no_order_beyond_the_liquidation_price(self, exchange, quantity, price, message):
+        """Neither placed nor amended there; within it all prices are good."""
+        account = hold(exchange, quantity, leverage=10)
+        limit = row_of(exchange, account)['liquidationPrice']
+        side = 'Buy' if quantity > 0 else 'Sell'
+        assert refusal(exchange.place, account, order(side, 100, price)) == message
+        row = exchange.place(account, order(side, 100, limit))
+        assert row['ordStatus'] == 'New'
+        assert refusal(exchange.amend, account, {'orderID': row['orderID'], 'price': price}) == message
+        assert exchange.rows('order', account)[0]['price'] == limit
+
+    def test_the_risk_limit_of_an_account(self, exchange):
+        """All positions and orders of a currency together are worth no more than it."""
+        account = exchange.open_account(balances={'XBt': 10 ** 14})
+        account.purse('XBt').risk_limit = 30000000
+        exchange.place(account, order('Buy', 10000, 49000))
+        assert refusal(exchange.place, account, order('Buy', 10000, 49000)) == \
+            'Value of positions and orders exceeds account Risk Limit'
+        assert exchange.rows('margin', account)[0]['riskLimit'] in (30000000, 1000000000000)
+
     def test_risk_limits(self, exchange):
         """A step of risk limit adds a maintenance margin to both requirements; orders beyond the limit are refused."""
         rich = exchange.open_account(balances={'XBt': 10000 * XBT})
@@ -114,7 +137,7 @@ class TestLiquidation(object):
         bankruptcy.
         """
         account = hold(exchange, quantity, leverage=25)
-        exchange.place(account, order('Buy' if quantity > 0 else 'Sell', 100, 48000 if quantity > 0 else 52000))
+        exchange.place(account, order('Buy' if quantity > 0 else 'Sell', 100, 49000 if quantity > 0 else 51000))
         before = money(exchange)
         shown = row_of(exchange, account)
         step = 0.1 if quantity > 0 else -0.1

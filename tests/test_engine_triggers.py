@@ -121,6 +121,20 @@ def test_a_close_stop_takes_the_position_of_its_hour(exchange, account):
     assert account.positions['XBTUSD'].quantity == 0 and not account.orders
 
 
+def test_a_close_stop_may_come_before_its_position(exchange, account):
+    """It names its side, shows a lot, and closes whatever there is when its turn comes."""
+    row = exchange.place(account, {'symbol': 'XBTUSD', 'side': 'Sell', 'ordType': 'Stop', 'stopPx': 49000,
+                                   'execInst': 'Close,MarkPrice'})
+    assert (row['ordStatus'], row['orderQty'], row['workingIndicator']) == ('New', 100, False)
+    exchange.place(account, order('Buy', 700))
+    exchange.set_mark('XBTUSD', 48999)
+
+    assert account.positions['XBTUSD'].quantity == 0
+    ended = {one['orderID']: one for one in exchange.history('order', account)}[row['orderID']]
+    assert (ended['ordStatus'], ended['cumQty'], ended['orderQty']) == ('Filled', 700, 700)
+    check_laws(exchange)
+
+
 def test_stops_that_are_gone_leave_nothing_behind(exchange, account):
     """Placed, moved and canceled ten thousand times, waiting orders cost no more memory than those that wait."""
     kept = exchange.place(account, order('Sell', 100, ordType='Stop', stopPx=40000))

@@ -11,6 +11,7 @@ from market_maker.simulator.activity import Activity
 from market_maker.simulator.instruments import Instrument, scaled
 
 DEFAULT_BALANCES = (('XBt', 1000000000), ('USDt', 100000000000))  # 10 XBT and 100,000 USDT
+OTHER_RISK_LIMIT = 1000000000000
 RISK_LIMITS = {'XBt': 1000000000000, 'USDt': 500000000000000}      # of an account, minor units
 
 FINISHED_KEPT = 5000       # orders, per account
@@ -44,8 +45,8 @@ class Purse(object):
     positions.
     """
 
-    __slots__ = ('account', 'currency', 'wallet', 'upnl', 'isolated_upnl', 'init', 'maint', 'open_cost', 'open_premium',
-                 'mark_value',
+    __slots__ = ('account', 'currency', 'wallet', 'risk_limit', 'upnl', 'isolated_upnl', 'init', 'maint', 'open_cost',
+                 'open_premium', 'mark_value',
                  'deposited', 'withdrawn', 'transferred_in', 'transferred_out', 'pending_debit', 'prev_realised',
                  'row', 'wallet_row', 'is_dirty',
                  'shown_equity')
@@ -54,6 +55,7 @@ class Purse(object):
         self.account = account
         self.currency = currency
         self.wallet = wallet        # walletBalance
+        self.risk_limit = RISK_LIMITS.get(currency, OTHER_RISK_LIMIT)
         self.deposited = wallet
         self.withdrawn = 0
         self.transferred_in = self.transferred_out = 0  # from and to other accounts

@@ -154,6 +154,7 @@ class Amender(object):
             order.price_ticks = wish.ticks
             try:
                 desk.protect(order, wish.leaves, tape)
+                desk.check_liquidation(position, wish.ticks)
             finally:
                 order.price_ticks = before
         premium = order.premium if order.premium_epoch == order.instrument.mark_epoch else 0

@@ -60,7 +60,20 @@ class Desk(object):
         if order.reduce_only:
             self._fit(order)
         self.protect(order, order.leaves, tape)
+        self.check_liquidation(order.position, order.price_ticks)
         self.afford(order, order.leaves, order.price_ticks, tape)
+
+    @staticmethod
+    def check_liquidation(position: Any, ticks: Optional[int]) -> None:
+        """Refuse a price beyond the one at which the position would be liquidated (BitMEX, margin checks)."""
+        if not position.quantity or ticks is None:
+            return
+        clearing.set_limits(position)
+        limit, price = position.liquidation_price, position.instrument.price_of(ticks)
+        if position.quantity > 0 and price < limit:
+            raise Refusal(400, 'Order price is below the liquidation price of current long position')
+        if position.quantity < 0 and price > limit:
+            raise Refusal(400, 'Order price is above the liquidation price of current short position')
 
     def _fix(self, order: Order, tape: Tape) -> None:
         """Give a pegged order its price: of a trailing stop its stop, of the others the limit, fixed from the best
@@ -160,6 +173,8 @@ class Desk(object):
         value = position.mark_value
         if (value if value > 0 else -value) + needs[0] > position.risk_limit:
             raise Refusal(400, 'Value of position and orders exceeds position Risk Limit')
+        if purse.mark_value + purse.open_cost - position.open_cost + needs[0] > purse.risk_limit:
+            raise Refusal(400, 'Value of positions and orders exceeds account Risk Limit')
 
     def _accept(self, order: Order, fields: Dict[str, Any], tape: Tape) -> None:
         """Take the order in: number it, tell it, match it, rest or end what is left."""

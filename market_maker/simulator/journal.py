@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, Dict, List, Optional, Tuple
 
 from market_maker.simulator import clearing
-from market_maker.simulator.account import ALL, ORDERS, RISK_LIMITS, Position, Purse
+from market_maker.simulator.account import ALL, ORDERS, Position, Purse
 
 Change = namedtuple('Change', 'table action rows account_id symbol')
 Change.__doc__ = """A message to come: table, action (insert, update, delete), its rows, whose it is, of which contract.
@@ -288,7 +288,7 @@ def margin_sums(purse: Purse) -> Tuple[Any, ...]:
 def margin_row(purse: Purse) -> Dict[str, Any]:
     """Return the whole margin row of a purse, without its timestamp."""
     row = {'account': purse.account.id, 'currency': purse.currency,
-           'riskLimit': RISK_LIMITS.get(purse.currency, 1000000000000), 'grossComm': 0, 'grossExecCost': 0,
+           'riskLimit': purse.risk_limit, 'grossComm': 0, 'grossExecCost': 0,
            'realisedPnl': 0, 'foreignMarginBalance': 0, 'foreignRequirement': 0}
     row.update(zip(MARGIN_SUMS, margin_sums(purse)))
     return row

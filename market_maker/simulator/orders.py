@@ -204,7 +204,7 @@ def read_order(account: Any, instrument: Instrument, fields: Dict[str, Any]) -> 
     position = account.position(instrument)
     execution = get('execInst')
     instructions = words(execution, 'Invalid execInst') if execution else ()
-    side, quantity = read_side(get('side'), get('orderQty'), 'Close' in instructions, position)
+    side, quantity = read_side(get('side'), get('orderQty'), 'Close' in instructions, position, fields)
     price, kind = get('price'), get('ordType')
     if price == '':
         price = None
@@ -244,7 +244,7 @@ def read_order(account: Any, instrument: Instrument, fields: Dict[str, Any]) -> 
     if time_in_force:
         if not isinstance(time_in_force, str) or time_in_force not in TIMES_IN_FORCE:
             raise Refusal(400, 'Unsupported timeInForce')
-        if kind not in AT_ANY_PRICE or time_in_force == 'FillOrKill':
+        if kind not in AT_ANY_PRICE or time_in_force == 'FillOrKill' or time_in_force == 'Day' and kind != 'Market':
             order.time_in_force = time_in_force
     if instructions:
         read_instructions(order, instructions)
@@ -258,16 +258,23 @@ def read_order(account: Any, instrument: Instrument, fields: Dict[str, Any]) -> 
     return order
 
 
-def read_side(side: Any, quantity: Any, is_close: bool, position: Position) -> Tuple[str, int]:
-    """Return (side, quantity) of a request; a Close may leave out either: the whole position, the side against it."""
+def read_side(side: Any, quantity: Any, is_close: bool, position: Position,
+              fields: Dict[str, Any]) -> Tuple[str, int]:
+    """Return (side, quantity) of a request; a Close may leave out either: the whole position, the side against it.
+
+    One that waits for a price and names its side may do so before there is a position, and shows one lot until then.
+    """
     if quantity is None or quantity == '':
         if not is_close:
             raise Refusal(400, 'Invalid orderQty')
         held = position.quantity
+        waits = given(side) and (given(fields.get('stopPx')) or fields.get('pegPriceType') == 'TrailingStopPeg')
         if not given(side):
             side = BUY if held < 0 else SELL
         if side not in (BUY, SELL):
             raise Refusal(400, 'Invalid side')
+        if waits:
+            return side, abs(held) or position.instrument.order_lot
         if not held or (held > 0) == (side == BUY):
             raise Refusal(400, against_position('Close', side, held))
         return side, abs(held)

@@ -152,7 +152,8 @@ class Trigger(object):
         try:
             desk.check_working(order, tape)
         except Refusal as refusal:
-            matcher.cancel(order, '{}\n{}'.format(refusal.message, last_line(order)), tape, 'Rejected')
+            matcher.cancel(order, '{}\n{}'.format(refusal.message, last_line(order)), tape, 'Rejected',
+                           ordRejReason=refusal.message)
             return
         desk.work(order, tape)
 
