@@ -98,6 +98,7 @@ class ExchangeInterface(object):
         self._counting = threading.RLock()   # a signal's handler may come back here on the same thread
         self._excess_told = set()   # type: Any   # why orders of the strategy's were not sent, as it was logged
         self._not_cleared = ''    # why a closed side was not cleared, as it was logged
+        self._pull_again = 0.0   # when an attempt that failed may be repeated (monotonic seconds)
         self._pulling = threading.Lock()   # taken, without waiting, by the one thread that pulls
         self._is_stale = False   # an amend was refused for an order that rests no more: the ladder wants another look
         self._called_gone = set()   # type: Any   # ids of orders that the exchange called finished when they were amended
@@ -360,6 +361,9 @@ class ExchangeInterface(object):
         for order in orders:
             if order.get('orderID') and order['orderID'] not in known:
                 self._commands.gone(order['orderID'], time.monotonic())
+        refused = [row['orderID'] for row in rows if row.get('error') and row.get('orderID')]
+        if refused:   # as a rule for they have ended, of which the tables may not tell
+            self._note([row for row in self.bitmex.look_up([], refused) if not commands.is_open(row)])
         return rows
 
     create_bulk_orders = create_orders   # the names of releases before 1.6; there are no bulk endpoints any more
@@ -438,7 +442,7 @@ class ExchangeInterface(object):
         is_new, self._no_quotes = cause != self._no_quotes, cause
         if is_new:
             logger.warning('No quotes: %s.', reason)
-        if not self._pulling.acquire(False):
+        if time.monotonic() < self._pull_again or not self._pulling.acquire(False):
             return
         try:
             orders = self.get_orders()
@@ -448,6 +452,7 @@ class ExchangeInterface(object):
         except AuthenticationError:
             raise
         except MarketMakerError as error:
+            self._pull_again = time.monotonic() + PAUSE   # whoever is out of reach is not asked at every look
             if is_new:
                 logger.warning('Our orders could not be cancelled yet: %s', error)
         finally:

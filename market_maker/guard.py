@@ -202,8 +202,8 @@ class Guard(object):
             self._gap_since = None
             return
         if self._gap_since is None:
-            self._gap_since = now
             self._meet_again()
+            self._gap_since = now
         exchange.take_images(ws.opened_at or 0.0)
         self._due['gap'] = now + AGAIN / 2
         findings = self._findings()

@@ -588,3 +588,17 @@ def test_at_the_end_known_orders_go_before_anything_is_asked(monkeypatch):
 
     assert [verb for verb, _ in bitmex.requests][:2] == ['DELETE', 'GET']
     assert bitmex.resting() == []
+
+
+def test_an_order_that_cannot_be_cancelled_is_looked_up_and_not_tried_for_ever(monkeypatch):
+    """It has traded, and the tables do not tell: its cancel is refused, and then the exchange is asked."""
+    manager, bitmex = build(monkeypatch, [want('Buy', 49000.0), want('Buy', 48000.0)])
+    bitmex.echo = False
+    inner = next(row for row in bitmex.rows.values() if row['price'] == 49000.0)
+    bitmex.fill(inner, 100, shows=False)
+
+    manager.exchange.no_quotes('the test wants it')
+    manager.exchange.no_quotes('the test wants it')
+
+    assert manager.exchange.get_orders() == [] and bitmex.resting() == []
+    assert bitmex.sent('DELETE') == 1
