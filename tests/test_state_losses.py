@@ -54,6 +54,14 @@ def test_a_daily_loss_counts_from_midnight(path):
     assert 'DAILY_LOSS_LIMIT is 0.5' in watch.check(XBT(8.9), bounds(daily=0.5), NOON + DAY + 1, 0.0)
 
 
+def test_a_clock_that_is_set_back_begins_no_new_day(path):
+    watch = Losses(path)
+    watch.check(XBT(10), bounds(daily=0.5), NOON, 0.0)
+    assert watch.check(XBT(9.6), bounds(daily=0.5), NOON - DAY, 1.0) == ''
+
+    assert watch.check(XBT(9.5), bounds(daily=0.5), NOON - DAY, 2.0)
+
+
 def test_a_limit_that_was_hit_stays_hit(path):
     """When the balance recovers, on the next day, when the setting is gone, and after a restart."""
     watch = Losses(path)
@@ -98,7 +106,9 @@ def test_an_unknown_balance_allows_nothing_for_as_long_as_it_is_unknown(path):
     assert watch.check(XBT(10), bounds(loss=0.5), NOON, 1.0) == ''
 
 
-@pytest.mark.parametrize('text', ['{', '[1]', '{"start": 1}', '"halted"', '{"start": "a", "peak": 1, "day_start": 1}'])
+@pytest.mark.parametrize('text', ['{', '[1]', '{"start": 1}', '"halted"', '{"start": "a", "peak": 1, "day_start": 1}',
+                                  '{"start": 1, "peak": 1, "day_start": 1, "currency": "XBt", "day": "", "start_at": ""'
+                                  '}'])
 def test_a_file_that_cannot_be_read_allows_nothing_until_somebody_resumes(path, text):
     with open(path, 'w') as file:
         file.write(text)

@@ -32,6 +32,7 @@ Bounds.__doc__ = """The limits in major units of ``currency`` (None: none) and t
 """
 
 NUMBERS = ('start', 'peak', 'day_start')
+TEXTS = ('currency', 'day', 'start_at', 'peak_at')
 
 
 def file_name(bot: str) -> str:
@@ -99,7 +100,7 @@ class Losses(object):
                          peak_at=_stamp(wall), day=day, day_start=balance)
         if balance > state['peak']:
             state.update(peak=balance, peak_at=_stamp(wall))
-        if state['day'] != day:
+        if day > state['day']:   # a clock that is set back begins no new day
             state.update(day=day, day_start=balance)
 
     def _words(self, balance, bounds):
@@ -138,7 +139,7 @@ class Losses(object):
                 text = file.read()
             state = json.loads(text) if text.strip() else {}
             if state and not (isinstance(state, dict) and all(isinstance(state[name], int) for name in NUMBERS)
-                              and all(isinstance(state[name], str) for name in ('currency', 'day', 'start_at'))):
+                              and all(isinstance(state[name], str) for name in TEXTS)):
                 raise ValueError('it is not one of ours')
             return state  # type: ignore[no-any-return]
         except FileNotFoundError:
