@@ -97,6 +97,7 @@ class Guard(object):
         self._due['audit'] = self._monotonic() + (settings.AUDIT_INTERVAL or 0)
         exchange.watched_reconnects = exchange.bitmex.ws.reconnects
         self.beat(settings.LOOP_INTERVAL)
+        self._take('switch', self._tend_switch)   # before the first order: who is killed right after it leaves none
         self._thread = threading.Thread(target=self._run, name='bitmex-guard')
         self._thread.daemon = True   # a strategy that never calls exit() still comes to its end
         self._thread.start()
