@@ -1,4 +1,5 @@
 """The file that accounts survive in: what comes back, what a killed process loses, whom the file is refused to."""
+import functools
 import json
 import os
 import random
@@ -18,7 +19,8 @@ from engine_world import check_laws, money  # noqa: E402
 from local_client import Client, Socket, auth_headers  # noqa: E402
 
 from market_maker.server.local_exchange import running  # noqa: E402
-from market_maker.simulator import laws  # noqa: E402
+from market_maker.simulator import laws, records  # noqa: E402
+from market_maker.simulator.refusal import Refusal  # noqa: E402
 from market_maker.utils.errors import SettingsError  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -419,3 +421,76 @@ def test_the_wallet_stream_of_a_restored_account_goes_on(path):
         assert {row['clOrdID'] for row in images['order']} >= {'first', 'stop', 'iceberg', 'one', 'other', 'reducing'}
         assert images['position'][0]['currentQty'] == rest.get('/position')[0]['currentQty'] == 5000
         assert json.dumps(images['margin'][0]['walletBalance']) == json.dumps(rest.get('/user/margin')['walletBalance'])
+
+
+def wild(rng, testnet, accounts, steps):
+    """Let accounts do whatever they can think of, straight at the engine, as requests would."""
+    exchange = testnet.exchange
+    kinds = ({}, {'execInst': 'ParticipateDoNotInitiate'}, {'displayQty': 100}, {'execInst': 'ReduceOnly'},
+             {'timeInForce': 'ImmediateOrCancel'}, {'clOrdLinkID': 'pair', 'contingencyType': 'OneCancelsTheOther'},
+             {'clOrdLinkID': 'first', 'contingencyType': 'OneTriggersTheOther'}, {'clOrdLinkID': 'first'})
+    for step in range(steps):
+        account = rng.choice(accounts)
+        side, number = rng.choice(('Buy', 'Sell')), 100 * rng.randint(1, 30)
+        price = 60000 + rng.choice((-2000, -500, -0.5, 0.5, 500, 2000)) + 0.1 * rng.randint(0, 9)
+        act = rng.random()
+        try:
+            if act < 0.45:
+                exchange.place(account, dict(rng.choice(kinds), symbol='XBTUSD', side=side, orderQty=number,
+                                             price=round(price, 1), clOrdID='{}-{}'.format(account.id, step)))
+            elif act < 0.55:
+                exchange.place(account, {'symbol': 'XBTUSD', 'side': side, 'orderQty': number, 'ordType': 'Market'})
+            elif act < 0.65:
+                exchange.place(account, {'symbol': 'XBTUSD', 'side': side, 'orderQty': number, 'ordType': 'Stop',
+                                         'stopPx': 60000 + (1500 if side == 'Buy' else -1500), 'execInst': 'LastPrice'})
+            elif act < 0.8 and account.orders:
+                exchange.amend(account, {'orderID': rng.choice(sorted(account.orders)), 'orderQty': number})
+            elif act < 0.9 and account.orders:
+                exchange.cancel(account, {'orderID': rng.choice(sorted(account.orders))})
+            elif act < 0.93:
+                exchange.leverage(account, {'symbol': 'XBTUSD', 'leverage': rng.choice((0, 3, 20))})
+            elif act < 0.96:
+                exchange.banker.request_withdrawal(account.purse('XBt'), 1000 * rng.randint(1, 50), 1000, 'somewhere')
+            else:
+                exchange.take('XBTUSD', side, 100 * rng.randint(1, 300))
+        except Refusal:
+            pass   # some of it cannot be done
+        testnet.server.hub.flush()
+
+
+def everything(exchange):
+    """Return all that belongs to somebody."""
+    return [(records.account_record(account),
+             [(currency, records.purse_record(purse)) for currency, purse in account.purses.items()],
+             [(symbol, records.position_record(position)) for symbol, position in account.positions.items()],
+             [records.order_record(account.orders[name]) for name in sorted(account.orders)],
+             sorted(account.finished), list(account.executions), list(account.transactions),
+             [(side.name, level.price, [order.order_id for order in level if order.account is account])
+              for book in exchange.books.values() for side in (book.bids, book.asks) for level in side.walk()
+              if any(order.account is account for order in level)])
+            for account in exchange.accounts.values()]
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_random_sessions_come_back_as_they_were(path, seed):
+    """Three runs on one file, each with a wild session: the next one finds what the last one had, and its laws hold."""
+    rng = random.Random(seed)
+    before = None
+    for _ in range(3):
+        with start(path) as testnet:
+            accounts = list(testnet.exchange.accounts.values())
+            found = testnet.call(lambda: without_tickets(everything(testnet.exchange)))
+            testnet.call(lambda: check_laws(testnet.exchange))
+            assert before is None or found == before
+            testnet.call(functools.partial(wild, rng, testnet, accounts, 150), 120)
+            testnet.call(lambda: check_laws(testnet.exchange))
+            before = testnet.call(lambda: without_tickets(everything(testnet.exchange)))
+            assert len(before[0][5]) > 10 and before[0][3]
+
+
+def without_tickets(accounts):
+    """Return the same but for the numbers that tell places in a line: the places themselves are there."""
+    for account in accounts:
+        for order in account[3]:
+            del order['ticket']
+    return json.loads(json.dumps(accounts))
