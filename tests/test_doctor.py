@@ -156,6 +156,13 @@ def test_a_clock_that_is_off(world, offset, words):
     assert abs(measured - 30) < 1
 
 
+def test_the_time_of_a_replay_is_no_clock_that_is_off(world):
+    """Its feed lives in the recorded past, while requests expire by the clock of the day."""
+    world.monkeypatch.setattr(world.testnet.server.hub, 'stamp', lambda: '2022-03-25T00:00:00.000Z')
+
+    assert world.run().code == 0
+
+
 def test_a_symbol_that_does_not_exist(world):
     alone(world.run('BXTUSD'), doctor.FAULT, 'symbol', 'BXTUSD', 'did you mean XBTUSD?')
 
