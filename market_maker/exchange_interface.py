@@ -174,6 +174,8 @@ class ExchangeInterface(object):
 
     def why_closed(self) -> str:
         """Return why the live tables cannot be trusted, in words for a log line; '' when they can."""
+        if not self._missed_echo and self._commands.may_be_overdue(time.monotonic(), settings.ECHO_TIMEOUT):
+            self.look_for_echo()
         return self.bitmex.ws.reason() or self._missed_echo or self._unwatched() or self.halt
 
     def _unwatched(self):
@@ -517,9 +519,7 @@ class ExchangeInterface(object):
 
     def look_for_echo(self) -> str:
         """Return why the order table cannot be trusted: an answer that it has not shown for ECHO_TIMEOUT; else ''."""
-        if self._commands.is_settled() and not self._missed_echo:   # as it is nearly always, however many orders rest
-            return ''
-        if self._commands.is_settled():
+        if not self._commands.owes_echoes():   # as it is nearly always, however many orders rest
             self._missed_echo = ''
             return ''
         overdue = self._commands.overdue(self._shown(), self.bitmex.ws.finished_order, time.monotonic(),

@@ -167,6 +167,16 @@ class Commands(object):
                 late.append(answer.row if answer is not None else row)
         return late
 
+    def owes_echoes(self):
+        # type: () -> bool
+        """Tell whether an answer waits to be shown by the tables; ``overdue`` finds out which have been."""
+        return bool(self._owed)
+
+    def may_be_overdue(self, now, patience):
+        # type: (float, float) -> bool
+        """Tell, quickly, whether ``overdue`` could find something."""
+        return any(now - owed[0][1] > patience for owed in list(self._owed.values()) if owed)
+
     def imaged(self, asked_at):
         # type: (float) -> None
         """Note that the tables were filled anew by images that were asked for at that moment: they know the outcome of
