@@ -232,6 +232,18 @@ def test_a_file_whose_rows_make_no_sense_is_refused(path, statement):
     assert 'is damaged' in refused(path)
 
 
+@pytest.mark.skipif(os.name != 'posix', reason='needs limits of a process')
+def test_a_disk_without_room_is_refused(path):
+    import resource   # posix only
+    command = [sys.executable, '-m', 'market_maker', 'testnet', '--port', '0', '--state', path]
+    found = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True,
+                           timeout=60, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)))
+
+    assert (found.returncode, found.stdout) == (2, '')
+    assert found.stderr.startswith('marketmaker: {}: cannot be written ('.format(path))
+    assert found.stderr.count('\n') == 1
+
+
 def test_a_newer_file_is_left_alone(path):
     with start(path):
         pass

@@ -79,7 +79,16 @@ class Store(object):
             self._open()
         except sqlite3.Error as error:
             self.close()
+            if 'locked' in str(error):
+                raise SettingsError('{}: is in use by another local exchange; end that one, or choose another file'
+                                    .format(path))
+            if isinstance(error, sqlite3.OperationalError):
+                raise SettingsError('{}: cannot be written ({}); choose a file on a disk with room, in a folder that '
+                                    'you may write to'.format(path, error))
             raise SettingsError(self._why(error))
+        except SettingsError:
+            self.close()
+            raise
 
     def _open(self) -> None:
         try:
@@ -114,8 +123,6 @@ class Store(object):
         self._db.execute('COMMIT')
 
     def _why(self, error: Exception) -> str:
-        if 'locked' in str(error):
-            return '{}: is in use by another local exchange; end that one, or choose another file'.format(self.path)
         return '{}: is damaged or no file of the local exchange ({}); move it away, or choose another one'.format(
             self.path, error)
 
