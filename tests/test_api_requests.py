@@ -257,6 +257,8 @@ def test_the_market_over_rest(client):
     bins = client.get('/trade/bucketed', binSize='1m', symbol='XBTUSD', reverse='true')
     assert [row['volume'] for row in bins] == [300, 200, 100] and bins[0]['timestamp'] == '2026-05-03T05:04:00.000Z'
     assert client.get('/trade/bucketed', binSize='1h', partial='true')[0]['volume'] == 600
+    running = client.get('/quote/bucketed', binSize='1h', partial='true')[-1]
+    assert (running['timestamp'], running['askSize']) == ('2026-05-03T06:00:00.000Z', 100000 - 600)
     assert client.get('/quote/bucketed', binSize='1m')[0]['bidPrice'] == 50000.0
     book = client.get('/orderBook/L2', symbol='xbtusd', depth=1)
     assert [(row['side'], row['price']) for row in book] == [('Sell', 50000.1), ('Buy', 50000.0)]

@@ -441,11 +441,12 @@ class Api(object):
         if not isinstance(size, str) or size not in SIZES:
             raise Refusal(400, 'binSize is invalid')
         partial = given(params.get('partial')) and queries.truth(params['partial'], 'partial is invalid')
-        if not partial or table != 'tradeBin':
+        if not partial:
             return self._search(table + size, None, params, MOST_PUBLIC_ROWS)
-        now = self.exchange.now
         rows = self.exchange.history(table + size)
-        rows += [tape.bins.unfinished(size, now) for tape in self.exchange.tapes.values()]
+        for tape in self.exchange.tapes.values():
+            running = tape.bins.unfinished(size, self.exchange.now)
+            rows.append(running if table == 'tradeBin' else dict(tape.quotes[-1], timestamp=running['timestamp']))
         return self._select(rows, table + size, params, MOST_PUBLIC_ROWS)
 
     def _book(self, params: Params, account: Any) -> Rows:
