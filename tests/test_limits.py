@@ -212,6 +212,16 @@ def test_what_only_reduces_is_never_held_back():
     assert admitted(Limits(), [want(49000.0)], [close, want(51001.0)], CLOSED) == [('Sell', 51000.0, 500)]
 
 
+def test_an_order_counts_on_its_own_side_whatever_list_it_comes_in():
+    """Some strategies hand in everything in one list; tuples and generators do too."""
+    both = (want(49000.0, side='Buy'), want(51000.0, side='Sell'), want(52000.0, 200, side='Sell'))
+
+    assert admitted(Limits(), both) == [('Buy', 49000.0, 100), ('Sell', 51000.0, 100), ('Sell', 52000.0, 200)]
+    assert admitted(Limits(), [], (dict(order) for order in both), {'Buy': 0, 'Sell': 100}) == [('Sell', 51000.0, 100)]
+    limits = Limits()
+    assert limits.admitted(tuple(both[:1]), both[1:], FREE, BOUNDS, ROW) == list(both) and not limits.biting
+
+
 def test_the_callers_orders_stay_as_they_are():
     buys = [want(49000.0, 900), want(90000.0)]
     before = [dict(order) for order in buys]

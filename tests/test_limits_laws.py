@@ -11,7 +11,8 @@ PRICES = some.one_of(some.none(), some.integers(800, 1200).map(lambda ticks: tic
 SIZES = some.one_of(some.integers(0, 1500), some.integers(1, 15).map(lambda lots: lots * 100.0),
                     some.sampled_from([None, -300, '200', float('nan'), float('inf'), 'many', 10 ** 9]))
 ORDERS = some.lists(some.fixed_dictionaries({
-    'price': PRICES, 'orderQty': SIZES, 'ordType': some.sampled_from(['Limit', 'Stop', None]),
+    'price': PRICES, 'orderQty': SIZES, 'side': some.sampled_from([None, 'Buy', 'Sell']),
+    'ordType': some.sampled_from(['Limit', 'Stop', None]),
     'execInst': some.sampled_from(['', 'ReduceOnly', 'ParticipateDoNotInitiate'])}), max_size=8)
 ROOMS = some.sampled_from([ANY, 0, 1, 99, 100, 1000])
 BOUNDS = some.builds(bounds, ORDER_SIZE_LIMIT=some.sampled_from([None, 1, 250, 1000]),

@@ -2,8 +2,8 @@
 
 Everything that holds quotes back becomes one number a side: the contracts that may still be at work there (its room).
 A position limit leaves what is missing to it, a brake or a loss limit leaves nothing, a thin margin leaves what closes
-the position.  Orders that can only reduce the position take no room and are never held back.  Besides, each order by
-itself must make sense: its size, its price, its place among the others.
+the position.  Orders that can only reduce the position take no room, and stay on a closed side too.  Besides, each
+order by itself must make sense: its size, its price, its place among the others.
 
 ``bounds`` is a mapping of the settings, by the names that they have there.
 """
@@ -19,6 +19,7 @@ from market_maker.orders.levels import on_lot
 NAMES = ('CHECK_POSITION_LIMITS', 'MIN_POSITION', 'MAX_POSITION', 'ORDER_SIZE_LIMIT', 'ORDER_COUNT_LIMIT', 'PRICE_BAND',
          'LOSS_LIMIT', 'DRAWDOWN_LIMIT', 'DAILY_LOSS_LIMIT', 'FREE_MARGIN_LIMIT', 'LIQUIDATION_LIMIT', 'FILLED_LIMIT',
          'FILLED_WINDOW', 'MOVE_LIMIT', 'MOVE_WINDOW')
+SIDES = ('Buy', 'Sell')
 ANY = float('inf')
 SAMPLES = 1000   # of the price and of the fills, that a window holds at the most
 RELIEF = 1.1     # times a margin or a distance that is too small: where it is enough again, so that nothing flutters
@@ -110,44 +111,43 @@ class Limits(object):
         """
         lot = instrument.get('lotSize') or 1
         most = largest(bounds, instrument)
-        checked, spans = [], []   # type: List[List[Dict[str, Any]]], List[Any]
         faults = {}   # type: Dict[str, str]
-        for side, orders in (('Buy', buys), ('Sell', sells)):
-            reach = band(side, bounds['PRICE_BAND'], instrument)
-            span = span_of(orders, most)
-            if span is None or span[0] < reach[0] or span[1] > reach[1]:
-                span = None
-                orders = self._fitting(orders, side, checker(side, bounds, instrument), lot, faults)
-            checked.append(orders)
-            spans.append(span)
+        lists, spans = [list(buys), list(sells)], []   # type: List[List[Dict[str, Any]]], List[Any]
+        for side, orders in zip(SIDES, lists):
+            lowest, highest = band(side, bounds['PRICE_BAND'], instrument)
+            span = span_of(orders, side, most)
+            spans.append(None if span is None or span[0] < lowest or span[1] > highest else span)
+        if None in spans:
+            lists = self._fitting(lists, {side: checker(side, bounds, instrument) for side in SIDES}, lot, faults)
         if None in spans or spans[0][1] >= spans[1][0]:
-            checked = self._without_crosses(checked, faults)
-        checked = self._few_enough(checked, bounds['ORDER_COUNT_LIMIT'], faults)
+            lists = self._without_crosses(lists, faults)
+        lists = self._few_enough(lists, bounds['ORDER_COUNT_LIMIT'], faults)
         if faults or self.biting:
             for name in ORDER_LIMITS:
                 self._say(name, faults.get(name, ''))
         buys, sells = (orders if rooms[side] == ANY else risk.cut_to_room(orders, side, rooms[side], lot)
-                       for side, orders in zip(('Buy', 'Sell'), checked))
+                       for side, orders in zip(SIDES, lists))
         return buys + sells
 
     @staticmethod
-    def _fitting(orders, side, check, lot, faults):
-        # type: (List[Dict[str, Any]], str, Any, int, Dict[str, str]) -> List[Dict[str, Any]]
-        """Return the orders of one side that make sense, each with its side, those that are too large cut down."""
-        kept = []
-        for order in orders:
-            if not order.get('side'):
-                order = dict(order, side=side)
-            order = with_numbers(order)
-            fault = check(order)
-            if fault is None:
-                kept.append(order)
-            elif fault[0] == 'ORDER_SIZE_LIMIT':
-                kept.append(dict(order, orderQty=on_lot(fault[2], lot)))
-                faults.setdefault(fault[0], '{}: it is cut down'.format(fault[1]))
-            else:
-                faults.setdefault(fault[0], '{}: it is left out'.format(fault[1]))
-        return kept
+    def _fitting(lists, checks, lot, faults):
+        # type: (List[List[Dict[str, Any]]], Dict[str, Any], int, Dict[str, str]) -> List[List[Dict[str, Any]]]
+        """Return the orders of both sides that make sense, each with its side and beside its like, those that are too
+        large cut down."""
+        kept = collections.OrderedDict((side, []) for side in SIDES)   # type: Dict[str, List[Dict[str, Any]]]
+        for list_side, orders in zip(SIDES, lists):
+            for order in orders:
+                order = with_numbers(order if order.get('side') else dict(order, side=list_side))
+                side = order['side'] if order['side'] in checks else list_side
+                fault = checks[side](order)
+                if fault is None:
+                    kept[side].append(order)
+                elif fault[0] == 'ORDER_SIZE_LIMIT':
+                    kept[side].append(dict(order, orderQty=on_lot(fault[2], lot)))
+                    faults.setdefault(fault[0], '{}: it is cut down'.format(fault[1]))
+                else:
+                    faults.setdefault(fault[0], '{}: it is left out'.format(fault[1]))
+        return list(kept.values())
 
     @staticmethod
     def _without_crosses(checked, faults):
@@ -173,7 +173,7 @@ class Limits(object):
         fewer = min(len(checked[0]), len(checked[1]), most // 2)
         shares = [most - fewer, fewer] if len(checked[0]) > len(checked[1]) else [fewer, most - fewer]
         kept = []
-        for orders, side, share in zip(checked, ('Buy', 'Sell'), shares):
+        for orders, side, share in zip(checked, SIDES, shares):
             inner = set(risk.inner_first(orders, side)[:share])
             kept.append([order for place, order in enumerate(orders) if place in inner])
         return kept
@@ -207,9 +207,9 @@ def with_numbers(order):
     return order
 
 
-def span_of(orders, most):
-    # type: (List[Dict[str, Any]], float) -> Any
-    """Return the lowest and the highest price of ordinary orders, none of them too large: what most ladders are.
+def span_of(orders, side, most):
+    # type: (List[Dict[str, Any]], str, float) -> Any
+    """Return the lowest and the highest price of ordinary orders of one side, none too large: what most ladders are.
 
     None where one of them needs a closer look (``checker``), which takes several times as long.
     """
@@ -220,7 +220,7 @@ def span_of(orders, most):
         sizes = [order['orderQty'] for order in orders]
         sides = [order['side'] for order in orders]
         total = sum(prices) + sum(sizes)   # is nan where one of them is
-        if total == total and 0 <= min(sizes) and max(sizes) <= most and None not in sides:
+        if total == total and 0 <= min(sizes) and max(sizes) <= most and sides.count(side) == len(sides):
             return min(prices), max(prices)
     except (KeyError, TypeError):
         pass   # a price, a size or a side is missing, or is no number
