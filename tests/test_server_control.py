@@ -45,7 +45,7 @@ class Control:
 
 @pytest.fixture
 def testnet():
-    with running(bid=60000, ask=60000.1, symbols=('XBTUSD', 'ETHUSD', 'XBT7D'), control=True) as testnet:
+    with running(bid=60000, ask=60000.1, symbols=('XBTUSD', 'ETHUSD', 'XBT7D'), control='') as testnet:
         yield testnet
 
 
@@ -242,7 +242,7 @@ def test_the_market_moves_freezes_and_trades(testnet, control, client):
 
 
 def test_another_market_moves_by_itself():
-    with running('simulated', symbols=('XBTUSD',), control=True) as testnet:
+    with running('simulated', symbols=('XBTUSD',), control='') as testnet:
         control = Control(testnet)
 
         assert 'moves by itself' in control.error('PUT', 'market', {'bid': 1, 'ask': 2})[1]
@@ -302,7 +302,7 @@ def test_time_jumps_and_funding_is_paid(control, client):
 def test_funding_is_paid_at_a_chosen_pace():
     """Paid is what is received, but for the remainder that the insurance fund takes."""
     people = [{'key': name, 'secret': 's'} for name in ('long', 'short', 'other')]
-    with running(bid=60000, ask=60000.1, accounts=people, funding_interval=3600, control=True) as testnet:
+    with running(bid=60000, ask=60000.1, accounts=people, funding_interval=3600, control='') as testnet:
         clients = [Client(testnet, person['key'], 's') for person in people]
         control = Control(testnet)
         control.ask('PUT', 'market', {'frozen': True})

@@ -126,7 +126,7 @@ def test_the_market_goes_on_where_it_was(path):
 
 def test_accounts_that_are_opened_meanwhile_are_kept(path):
     key = {'key': 'late', 'secret': 'l'}
-    with running(bid=60000, ask=60000.1, state=path, control=True) as testnet:
+    with running(bid=60000, ask=60000.1, state=path, control='') as testnet:
         requests.post(testnet.server.base + '/local-exchange/accounts', json=key, timeout=10)
         requests.put(testnet.server.base + '/local-exchange/control/keys/late', data='{"permissions": []}', timeout=10,
                      headers={'Authorization': 'Bearer ' + testnet.server.control.token})

@@ -87,6 +87,22 @@ def test_it_prints_the_line_that_controls_it(started):
     assert address.startswith(base) and 'Faults: lag:tables=quote.' in process.said
 
 
+def test_the_token_may_come_from_the_environment(started, monkeypatch):
+    """It is not printed then."""
+    monkeypatch.setenv('LOCAL_CONTROL_TOKEN', 'a-token-of-my-own-choice')
+    process, base = started('--market', 'still', '--control')
+    request = urllib.request.Request(base + '/local-exchange/control/laws',
+                                     headers={'Authorization': 'Bearer a-token-of-my-own-choice'})
+    with urllib.request.urlopen(request) as answer:
+        assert json.loads(answer.read().decode('utf-8'))['hold'] is True
+
+    assert 'Bearer $LOCAL_CONTROL_TOKEN"' in process.said and 'of-my-own' not in process.said
+    monkeypatch.setenv('LOCAL_CONTROL_TOKEN', 'short-secret')
+    with pytest.raises(SettingsError) as caught:
+        testnet.main(parsed('--control', '--port', '0'))
+    assert '16 or more characters' in str(caught.value) and 'short-secret' not in str(caught.value)
+
+
 @pytest.mark.parametrize('words, expected', [
     (['--port', '70000'], '--port 70000'),
     (['--symbol', 'BXTUSD'], 'did you mean XBTUSD?'),

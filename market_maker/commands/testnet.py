@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import json
 import logging
+import os
 import signal
 import sys
 import threading
@@ -32,6 +33,8 @@ marketmaker testnet --market lively --faults overload lost-reply:rate=0.1,verbs=
 MARKETS = ('simulated', 'lively', 'still', 'replay')
 QUEUES = ('back', 'front', 'proportional')
 HIGHEST_PRICE = 1e9     # beyond this nothing of ours trades
+TOKEN = 'LOCAL_CONTROL_TOKEN'   # environment variable
+SHORTEST_TOKEN = 16
 LOOK = 0.05             # seconds between two looks at whether anybody still needs a child
 RESTART_GRACE = 2.0     # seconds for a starter that vanished without goodbye: a bot that restarts itself does
 GUEST_GRACE = 3.0       # seconds since others shook hands or sent a request, in which they may come back
@@ -85,7 +88,8 @@ def _add_trouble(add):
     # type: (Any) -> None
     add('--no-rate-limits', action='store_true', help='never answer 429')
     add('--control', action='store_true',
-        help='let whoever has the token that is printed do more than trade: accounts, market, clock, faults')
+        help='let whoever has the token that is printed (or is in LOCAL_CONTROL_TOKEN) do more than trade: accounts, '
+             'market, clock, faults')
     add('--faults', metavar='F', nargs='+', action='append', default=[],
         help='trouble, for testing clients: profiles, or faults with their options, for example overload '
              'lost-reply:rate=0.1,verbs=POST; the word list shows them all and ends')
@@ -190,7 +194,7 @@ def greeting(server: Any, args: Any) -> List[str]:
                   'Or any key and secret of your own choice: `marketmaker` opens an account for them.']
     if args.control:
         lines += ['Control: curl -H "Authorization: Bearer {}" {}/local-exchange/control'.format(
-            server.control.token, server.base)]
+            '$' + TOKEN if os.environ.get(TOKEN) else server.control.token, server.base)]
     if args.faults:
         lines.append('Faults: {}. Each strike is on purpose.'.format(', '.join(
             word for group in args.faults for word in group)))
@@ -246,8 +250,17 @@ def _options(args):
             'ask': args.ask, 'data': data, 'queue': args.queue, 'speed': args.speed, 'fees': _fees(args.fees),
             'people': people, 'closed_accounts': bool(people), 'rate_limits': not args.no_rate_limits,
             'host': args.host, 'port': args.port, 'faults': [word for group in args.faults for word in group],
-            'control': args.control, 'state': args.state,
+            'control': _token(os.environ.get(TOKEN)) if args.control else None, 'state': args.state,
             'funding_interval': args.funding_interval}
+
+
+def _token(text):
+    # type: (Optional[str]) -> str
+    """Return the token that the environment gives the control interface, '' for one of the exchange's own."""
+    if text and (len(text) < SHORTEST_TOKEN or not text.isprintable() or ' ' in text):
+        raise SettingsError('{} in the environment is no token: give {} or more characters without spaces, or leave it '
+                            'out'.format(TOKEN, SHORTEST_TOKEN))
+    return text or ''
 
 
 def _fees(text):

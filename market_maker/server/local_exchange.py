@@ -451,15 +451,16 @@ def assemble(kind: str = 'simulated', symbols: Sequence[str] = (), seed: Optiona
              bid: Optional[float] = None, ask: Optional[float] = None, data: Sequence[str] = (), queue: str = 'back',
              speed: float = 1.0, fees: Optional[Tuple[float, float]] = None, people: Iterable[Dict[str, Any]] = (),
              closed_accounts: bool = False, rate_limits: bool = True, host: str = '127.0.0.1', port: int = 0,
-             clock: Clock = REAL, faults: Sequence[str] = (), control: bool = False,
+             clock: Clock = REAL, faults: Sequence[str] = (), control: Optional[str] = None,
              state: Optional[str] = None, funding_interval: Optional[float] = None) -> LocalExchange:
     """Return an exchange that is ready to start: ``kind`` of market, its options, and the accounts in ``people``.
 
     ``symbols`` defaults to all there are, in a replay to those that the recording names.  ``seed`` None takes one from
     the system.  ``fees`` is (maker, taker) as fractions, None those of the instruments.  ``faults`` are words of
-    ``--faults``; with ``control`` it has a control interface, whose token is ``.control.token``; ``state`` is the
-    path of a file that keeps the accounts; ``funding_interval`` the seconds between two payments of funding.
-    Raise SettingsError for anything that cannot be used.
+    ``--faults``; ``control`` is the token of a control interface, '' for one that nobody knows yet
+    (``.control.token``), None for no such interface; ``state`` is the path of a file that keeps the accounts;
+    ``funding_interval`` the seconds between two payments of funding.  Raise SettingsError for
+    anything that cannot be used.
     """
     if not 0 < speed < 1e6:
         raise SettingsError('a speed of {} makes no sense: take 1 for real time, 10 for ten times that'.format(speed))
@@ -509,8 +510,8 @@ def assemble(kind: str = 'simulated', symbols: Sequence[str] = (), seed: Optiona
         store.attach(exchange)
     server = LocalExchange(exchange, street, pace, host, port, Limits(rate_limits), kind, closed_accounts, seed, store)
     server.renew = build
-    if control:
-        server.control = Control(server, new_token())
+    if control is not None:
+        server.control = Control(server, control or new_token())
     for word in faults:
         server.faults.switch(word)
     return server
