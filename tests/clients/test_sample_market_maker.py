@@ -32,6 +32,11 @@ def settled(condition, timeout=60):
     return condition()
 
 
+def hear_ctrl_c():
+    """Undo what a shell does to the commands that it runs in the background: they ignore Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def project(tmp_path, lively):
     """The folder that its `marketmaker setup` makes, with our address and key."""
@@ -49,7 +54,8 @@ def test_it_quotes_trades_and_cleans_up(project, lively, seconds):
         return [row for row in plain.get('/order?count=500&reverse=true') if row['leavesQty']]
 
     with open(str(project / 'log'), 'w+') as log:
-        bot = subprocess.Popen([CLASSIC, 'XBTUSD'], cwd=str(project), stdout=log, stderr=subprocess.STDOUT)
+        bot = subprocess.Popen([CLASSIC, 'XBTUSD'], cwd=str(project), stdout=log, stderr=subprocess.STDOUT,
+                               preexec_fn=hear_ctrl_c)
         try:
             assert settled(lambda: {row['side'] for row in resting()} == {'Buy', 'Sell'} or bot.poll() is not None)
             assert all(row['clOrdID'].startswith('mm_bitmex_') for row in resting())
