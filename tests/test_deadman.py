@@ -231,6 +231,7 @@ def test_a_refresh_that_fails_is_repeated_soon_and_told_of_once():
 # On an exchange
 
 
+@pytest.mark.slow
 def test_it_guards_the_orders_of_a_killed_bot(testnet, launch):
     """Nothing is left DEADMAN_TIMEOUT after SIGKILL; the next start takes over the lock and quotes."""
     bot = launch()
@@ -266,6 +267,7 @@ def test_a_manual_order_disarms_it_and_is_never_touched(monkeypatch, caplog):
         assert [name for name, _, _, _ in one.resting()] == ['another']
 
 
+@pytest.mark.slow
 def test_two_bots_share_it_and_their_prefixes_keep_them_apart(testnet, launch):
     """`mm_` and `mm_2_`: each cancels its own only, and the last to end disarms the switch."""
     first = launch('first', ORDERID_PREFIX='mm_')
@@ -298,14 +300,13 @@ def test_a_second_bot_of_the_kind_is_refused_and_touches_nothing(testnet, launch
     assert sorted(open_orders(testnet)) == before
 
 
-@pytest.mark.parametrize('ending', [signal.SIGTERM, getattr(signal, 'SIGHUP', signal.SIGTERM)])
-def test_orders_that_are_kept_are_taken_over_by_the_next_start(testnet, launch, ending):
+def test_orders_that_are_kept_are_taken_over_by_the_next_start(testnet, launch):
     """The same orders, untouched; the switch is off meanwhile, for it would take them."""
     bot = launch(KEEP_ORDERS_ON_EXIT=True)
     until(lambda: len(open_orders(testnet)) == 4 and armed(testnet), 20, bot.text)
     before = sorted(open_orders(testnet))
 
-    assert bot.stop(ending) == 0
+    assert bot.stop(signal.SIGTERM) == 0
     assert not armed(testnet) and sorted(open_orders(testnet)) == before
 
     again = launch(KEEP_ORDERS_ON_EXIT=True)

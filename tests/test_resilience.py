@@ -126,17 +126,11 @@ def survive(testnet, launch, kills, seed):
     return fills
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != 'posix', reason='there is no SIGKILL elsewhere')
 def test_a_killed_bot_starts_again_without_duplicates_orphans_or_lost_fills(testnet, launch):
     """No order of before is left, none is there twice, and the ledger has every fill once, of the downtime too."""
     assert survive(testnet, launch, 3, seed=1)
-
-
-@pytest.mark.soak
-@pytest.mark.skipif(os.name != 'posix', reason='there is no SIGKILL elsewhere')
-def test_fifty_kills(testnet, launch):
-    """The same at fifty random moments."""
-    assert len(survive(testnet, launch, 50, seed=2)) > 20
 
 
 @pytest.mark.parametrize('name', ['SIGINT', 'SIGTERM', 'SIGHUP'])
@@ -151,6 +145,7 @@ def test_each_signal_leaves_nothing_behind(testnet, launch, name):
     assert 'Traceback' not in bot.text()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != 'posix', reason='limits on files are made with setrlimit')
 def test_a_full_disk_stops_creates_and_not_the_clean_end(testnet, launch):
     """Ledger, log and output cannot grow any more: what rests is looked after, nothing new is placed, and the end is a
