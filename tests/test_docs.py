@@ -300,6 +300,19 @@ def test_make_targets_in_the_words_exist(path):
         assert target in targets, '{}: make {}'.format(path, target)
 
 
+def test_texts_that_were_chosen_are_those_that_are_sent():
+    """The texts of refusals in local-exchange.md's list of choices stand in the code."""
+    section = read('docs', 'local-exchange.md').partition('**Chosen**')[2].partition('**Missing**')[0]
+    folders = [os.path.join('market_maker', name) for name in ('simulator', 'server')]
+    code = ''.join(read(folder, name) for folder in folders for name in os.listdir(os.path.join(ROOT, folder))
+                   if name.endswith('.py'))
+
+    texts = [text.strip() for pair in re.findall(r'`` (.+?) ``|`([^`]+)`', section) for text in pair
+             if ' ' in text.strip()]
+    assert len(texts) > 6
+    assert [text for text in texts if text not in code] == []
+
+
 def test_every_route_of_the_local_exchange_is_documented():
     """local-exchange.md lists the REST routes that are served, no more and no fewer."""
     section = read('docs', 'local-exchange.md').partition('## REST')[2].partition('\n## ')[0]
