@@ -91,7 +91,7 @@ def test_a_short_run_of_everything_passes(tmp_path):
     assert [line.split()[0] for line in lines[1:9]] == ['({})'.format(letter) for letter in 'abcdefgh']
     assert all(line.endswith(' pass') for line in lines[1:9])
     assert 'calls of converge_orders' in lines[9]
-    assert sorted(os.listdir(str(kept / 'seed-12'))) == ['bot.log', 'diary.jsonl', 'state']
+    assert sorted(os.listdir(str(kept / 'seed-12'))) == ['bot.log', 'diary.jsonl', 'exchange.jsonl', 'state']
     assert os.listdir(str(tmp_path / 'project')) == ['settings.py']
 
 

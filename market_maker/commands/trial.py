@@ -22,7 +22,7 @@ from decimal import Decimal
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple  # noqa: F401
 
 from market_maker.judge.evidence import (BotFill, Books, Command, Contract, Evidence, Execution, Opened, Process, Rules,
-                                         Summary, Trouble, Wanted, is_own, requests_of)
+                                         Summary, Trouble, Wanted, is_own, requests_of, start_of)
 from market_maker.judge.verdict import judge
 from market_maker.server import local_exchange
 from market_maker.server.recorder import Recorder
@@ -363,7 +363,22 @@ def run(plan: Plan, folder: str, cwd: str) -> Outcome:
         if plan.ending == signal.SIGKILL:
             time.sleep(float(plan.settings.get('DEADMAN_TIMEOUT', 3)) + 2.0)
         evidence = trial.evidence()
+    keep(evidence, os.path.join(folder, 'exchange.jsonl'))
     return Outcome(judge(evidence), evidence, figures(evidence))
+
+
+def keep(evidence: Evidence, path: str) -> None:
+    """Write down what the exchange saw, one JSON object a line, with the seconds since the beginning."""
+    since = start_of(evidence)
+    lines = [dict(event._asdict(), what=type(event).__name__, at=round(event.at - since, 4))
+             for event in evidence.events]
+    for trouble in evidence.troubles:
+        for moment, what in ((trouble.began, 'Fault on'), (trouble.ended, 'Fault off')):
+            if moment != float('inf'):
+                lines.append({'what': what, 'at': round(moment - since, 4), 'words': trouble.words})
+    with open(path, 'w') as file:
+        for line in sorted(lines, key=lambda one: one['at']):
+            file.write(json.dumps(line, default=str) + '\n')
 
 
 def figures(evidence: Evidence) -> Dict[str, int]:
