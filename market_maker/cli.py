@@ -98,7 +98,7 @@ def _command(name, arguments):
     # type: (str, List[str]) -> int
     module = _fetch(name)
     parser = Parser(prog='marketmaker ' + name, description=module.HELP, allow_abbrev=False,
-                    epilog='examples:\n' + _indented(module.EXAMPLES),
+                    epilog='examples:\n' + _indented(module.EXAMPLES) + _codes_of(module),
                     formatter_class=argparse.RawDescriptionHelpFormatter)
     module.add_arguments(parser)
     args = parser.parse_args(arguments)
@@ -174,6 +174,13 @@ def _epilog(run):
         lines.append('  {:<12}{}'.format(name, _fetch(name).HELP))
     lines += ['', 'examples:', _indented(run.EXAMPLES), '', EXIT_CODES]
     return '\n'.join(lines)
+
+
+def _codes_of(module):
+    # type: (Any) -> str
+    """Return what a command says of its own exit codes."""
+    codes = getattr(module, 'EXIT_CODES', '')
+    return '\n\nexit codes:\n' + _indented(codes) + '\n  others as for a run, see `marketmaker --help`' if codes else ''
 
 
 def _interrupt(signum, frame):

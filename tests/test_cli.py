@@ -112,6 +112,7 @@ def test_help_of_a_command_has_examples(folder, command):
 
     assert result.code == 0 and 'examples:' in result.out and 'marketmaker ' + command in result.out
     assert console('help', command, cwd=str(folder)).out == result.out
+    assert 'exit codes:' in result.out or command in ('setup', 'demo', 'testnet', 'chaos')
 
 
 @pytest.mark.parametrize('arguments, words', [

@@ -12,6 +12,10 @@ EXAMPLES = """
 marketmaker cancel           of SYMBOL of settings.py
 marketmaker cancel XBTUSD    of XBTUSD, by the ORDERID_PREFIX of settings.py
 """
+EXIT_CODES = """
+0  none of the bot's orders is open any more
+1  some are still open
+"""
 
 
 def add_arguments(parser: Any) -> None:

@@ -23,6 +23,11 @@ marketmaker doctor                                    everything about SYMBOL of
 marketmaker doctor XBTUSD                             everything about XBTUSD
 marketmaker doctor XBTUSD --strategy my_strategy.py   settings as for that strategy
 """
+EXIT_CODES = """
+0  neither warning nor fault
+5  warnings
+6  faults
+"""
 
 FAULT, WARNING, NOTE, FINE = 'FAULT', 'warning', 'note', 'ok'
 EXIT_WARNINGS, EXIT_FAULTS = 5, 6   # those of utils/errors.py, which cannot be imported where requests is missing

@@ -14,6 +14,11 @@ EXAMPLES = """
 marketmaker flatten XBTUSD          asks first
 marketmaker flatten XBTUSD --yes    does not ask
 """
+EXIT_CODES = """
+0  the position is closed
+1  it is not, or the answer was no
+2  nobody was there to answer: add --yes
+"""
 
 ATTEMPTS = 5   # a thin book may take several
 

@@ -12,6 +12,9 @@ HELP = 'Let the bot quote again after a loss limit was hit; losses count anew fr
 EXAMPLES = """
 marketmaker resume XBTUSD    beside the running bot, or before its next start
 """
+EXIT_CODES = """
+0  the bot may quote, also when nothing had stopped it
+"""
 
 
 def add_arguments(parser: Any) -> None:

@@ -15,6 +15,9 @@ EXAMPLES = """
 marketmaker status                  of SYMBOL of settings.py
 marketmaker status XBTUSD --json    for programs: one JSON object
 """
+EXIT_CODES = """
+0  told; the other codes are trouble on the way to it
+"""
 
 MARKET = ('state', 'bidPrice', 'askPrice', 'lastPrice', 'markPrice')
 POSITION = ('currentQty', 'avgEntryPrice', 'liquidationPrice', 'leverage', 'unrealisedPnl', 'realisedPnl')
