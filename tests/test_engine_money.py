@@ -9,6 +9,7 @@ from market_maker.simulator import clearing
 from market_maker.simulator.account import Position
 from market_maker.simulator.instruments import catalogue, scaled
 from market_maker.simulator.journal import margin_row, position_row
+from market_maker.simulator.marks import fair_fields
 
 INSTRUMENTS = catalogue()
 
@@ -326,3 +327,108 @@ def test_fees_option_replaces_the_rates():
     fill = exchange.history('execution', account)[-1]
     assert (fill['commission'], fill['feeType'], fill['execComm']) == (0.001, 'Taker', 2000)
     assert exchange.fees['XBt'] == 2000
+
+
+# -- the other numbers that BitMEX published ------------------------------------------------------------
+
+
+@pytest.mark.parametrize('side, quantity, price, cost, home, foreign', [
+    ('Buy', 100000, 10310.5, -969900000, 9.699, -100000),   # recorded in 2019, when a lot was one contract
+    ('Sell', 500, 10330.5, 4840000, -0.0484, 500),
+])
+def test_signs_and_values_of_executions(side, quantity, price, cost, home, foreign):
+    """A buyer of an inverse contract pays a negative cost, a seller a positive one; notionals have opposite signs."""
+    exchange = an_exchange(date='2019-08-26', now=1566825361.0)
+    exchange.set_mark('XBTUSD', price)
+    account = exchange.open_account(balances={'XBt': 10 ** 12})
+    instrument = exchange.instruments['XBTUSD']
+    exchange.place(account, order(side, quantity, price))
+    exchange.take('XBTUSD', 'Sell' if side == 'Buy' else 'Buy', quantity, instrument.ticks_of(price))
+    row = exchange.history('execution', account)[-1]
+
+    assert (row['execCost'], row['homeNotional'], row['foreignNotional']) == (cost, home, foreign)
+    assert (row['commission'], row['execComm']) == (-0.00025, -int(abs(cost) * 0.00025))
+    assert row['lastLiquidityInd'] == 'AddedLiquidity'
+
+
+def test_the_margin_row_of_two_satoshis():
+    """The row of an account with two satoshis and nothing else, as sent in 2024."""
+    row = margin_row(an_exchange().open_account(balances={'XBt': 2}).purse('XBt'))
+    sent = {'currency': 'XBt', 'riskLimit': 1000000000000, 'amount': 2, 'grossComm': 0, 'grossOpenCost': 0,
+            'grossOpenPremium': 0, 'grossMarkValue': 0, 'riskValue': 0, 'initMargin': 0, 'maintMargin': 0,
+            'targetExcessMargin': 2, 'realisedPnl': 0, 'unrealisedPnl': 0, 'walletBalance': 2, 'marginBalance': 2,
+            'marginLeverage': 0.0, 'marginUsedPcnt': 0.0, 'excessMargin': 2, 'availableMargin': 2,
+            'withdrawableMargin': 2, 'foreignMarginBalance': 0, 'foreignRequirement': 0}
+
+    assert {name: row[name] for name in sent} == sent
+
+
+@pytest.mark.parametrize('symbol, index, rate, fair, basis, yearly', [
+    ('XBTUSD', 78176.66, -0.000024, 78175.02, -1.64, -0.02628),
+    ('ETHUSD', 2302.03, 0.0001, 2302.23, 0.2, 0.1095),
+    ('XBTUSDT', 78184.59, 0.000084, 78190.32, 5.73, 0.09198),
+])
+def test_fair_prices_of_perpetuals(symbol, index, rate, fair, basis, yearly):
+    """Index, funding rate and the minutes until funding give the marks of 2026-05-03, 05:01:55."""
+    instrument = catalogue()[symbol]
+    instrument.set_funding_rate(rate)
+    instrument.funding_at = 1777809600.0   # 12:00:00
+    fields = fair_fields(instrument, index, 1777784515.5)
+
+    assert (fields['fairPrice'], round(fields['fairBasis'], 2)) == (fair, basis)
+    assert fields['fairBasisRate'] == pytest.approx(yearly, abs=1e-9)
+
+
+@pytest.mark.parametrize('index, rate, days, basis', [(78176.66, 0.02, 236.29, 1012.19)])
+def test_fair_prices_of_futures(index, rate, days, basis):
+    """A yearly rate of basis for the time until expiry: XBTZ26 on 2026-05-03."""
+    instrument = catalogue()['XBT7D']
+    instrument.expires = 1777784515.0 + days * 86400
+    instrument.row.update(fairBasisRate=rate, minTick=0.01)
+    fields = fair_fields(instrument, index, 1777784515.0)
+
+    assert fields['fairBasis'] == pytest.approx(basis, abs=0.02)
+    assert fields['fairPrice'] == pytest.approx(index + basis, abs=0.02)
+
+
+@pytest.mark.parametrize('limit, initial, maintenance', [
+    (20000000000, 0.01, 0.005), (35000000000, 0.015, 0.01), (50000000000, 0.02, 0.015)])
+def test_tiers_of_the_risk_limit(limit, initial, maintenance):
+    """XBTUSD up to 200, 350 and 500 bitcoins: each step adds a base maintenance margin to both."""
+    exchange = an_exchange()
+    account = exchange.open_account(balances={'XBt': 10 ** 12})
+    if limit > 20000000000:
+        exchange.risk_limit(account, {'symbol': 'XBTUSD', 'riskLimit': limit})
+    exchange.place(account, order('Buy', 100, 50000.0))
+    row = exchange.rows('position', account)[0]
+
+    assert (row['riskLimit'], row['initMarginReq'], row['maintMarginReq']) == (limit, initial, maintenance)
+    assert row['leverage'] == round(1 / initial, 2)
+
+
+def test_the_official_example_of_a_liquidation():
+    """Long at 100 with a hundredth of margin and half of that to maintain: liquidated at 99.50, bankrupt at 99."""
+    exchange = an_exchange(('XBTUSDT',), fees=(0, 0))
+    instrument = exchange.instruments['XBTUSDT']
+    exchange.set_funding('XBTUSDT', 0)
+    exchange.set_mark('XBTUSDT', 100.0)
+    position = exchange.open_account(balances={'USDt': 10 ** 12}).position(instrument)
+    position.quantity, position.cost = 1000000, 1000000 * 100
+    position.isolated, position.leverage = True, 100.0
+    position.set_rates()
+    clearing.carry(position)
+    clearing.set_limits(position)
+
+    assert (position.liquidation_price, position.bankrupt_price) == (99.5, 99.0)
+
+
+def test_multipliers_of_linear_contracts_agree():
+    """multiplier times contracts of an underlying are the minor units of a quote unit; a SOL that gains 1.30 earns
+    what BitMEX' example says.
+    """
+    for instrument in catalogue().values():
+        if instrument.kind == 'linear':
+            row = instrument.row
+            assert row['multiplier'] * row['underlyingToPositionMultiplier'] == row['quoteToSettleMultiplier']
+    solana = {'symbol': 'SOLUSDT', 'settlCurrency': 'USDt', 'multiplier': 100, 'lotSize': 100, 'tickSize': 0.01}
+    assert contracts.profit(solana, 10000, 83.70, 85.00) == 1300000

@@ -14,6 +14,9 @@ from market_maker.simulator.timestamps import DAY
 YEAR = 365 * DAY
 BITCOIN_INDEX = '.BXBT'   # prices the satoshis that quanto contracts are settled in
 SATOSHIS = 100000000
+# the basis of perpetuals wears off in so many steps from one payment to the next: every minute of eight hours, as the
+# rows of several contracts at one moment show
+BASIS_STEPS = 480
 
 
 def to_grid(price: float, step: float) -> float:
@@ -25,7 +28,7 @@ def fair_fields(instrument: Instrument, index: float, now: float) -> Dict[str, A
     """Return the fair price fields of a contract at an index price."""
     row, step = instrument.row, instrument.row['minTick']
     if instrument.expires is None:
-        left = max(0.0, instrument.funding_at - now) / instrument.funding_interval
+        left = max(0, -(-(instrument.funding_at - now) * BASIS_STEPS // instrument.funding_interval)) / BASIS_STEPS
         fair = to_grid(index * (1 + instrument.funding_rate * left), step)
         rate = round(instrument.funding_rate * YEAR / instrument.funding_interval, 10)
     else:
