@@ -138,11 +138,12 @@ class Guard(object):
     def _run(self):
         # type: () -> None
         while not self._stop.wait(TICK):
-            for name, step in (('limits', self._keep_limits), ('gap', self._close_gap), ('switch', self._tend_switch),
-                               ('resolve', self._resolve), ('audit', self._audit), ('fills', self._note_fills)):
+            for name, step in (('limits', self._keep_limits), ('gap', self._close_gap), ('resolve', self._resolve),
+                               ('audit', self._audit), ('fills', self._note_fills)):
                 if self._stop.is_set():
                     return
-                self._take('watch', self._watch)   # each time, for a step may wait for the exchange
+                self._take('watch', self._watch)   # these two each time, for a step may wait for the exchange
+                self._take('switch', self._tend_switch)
                 self._take(name, step)
 
     def _take(self, name, step):
