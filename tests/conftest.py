@@ -2,6 +2,7 @@
 import faulthandler
 import itertools
 import json
+import logging
 import os
 import sys
 
@@ -76,3 +77,13 @@ def specification(recordings):
         pytest.skip('the official specification is not beside the folder that RECORDINGS names')
     with open(path) as source:
         return json.load(source)
+
+
+@pytest.fixture
+def own_log():
+    """Take away, at the end, the handlers that a test's command line has added, and give the logger its level back."""
+    logger = logging.getLogger('root')
+    handlers, level = list(logger.handlers), logger.level
+    yield logger
+    logger.handlers[:] = handlers
+    logger.setLevel(level)

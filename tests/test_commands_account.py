@@ -72,7 +72,7 @@ class World(object):
 
 
 @pytest.fixture
-def world(market, capsys, monkeypatch, tmp_path):
+def world(market, capsys, monkeypatch, tmp_path, own_log):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('XDG_STATE_HOME', str(tmp_path / 'state'))
     return World(market, capsys, monkeypatch, tmp_path)

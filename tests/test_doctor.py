@@ -1,6 +1,5 @@
 """``marketmaker doctor`` against planted faults, over real sockets: the right finding, its way out, and no other."""
 import itertools
-import logging
 import os
 import shutil
 import socket
@@ -95,11 +94,10 @@ def more():
 
 
 @pytest.fixture
-def world(market, more, capsys, monkeypatch, tmp_path):
+def world(market, more, capsys, monkeypatch, tmp_path, own_log):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('XDG_STATE_HOME', str(tmp_path / 'state'))
-    yield World(market, capsys, monkeypatch, tmp_path, more)
-    logging.getLogger('root').setLevel(logging.INFO)
+    return World(market, capsys, monkeypatch, tmp_path, more)
 
 
 def with_account(**values):
