@@ -3,12 +3,15 @@ import functools
 import json
 import os
 import random
+import re
 import signal
+import socket
 import sqlite3
 import stat
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -319,10 +322,11 @@ def test_old_rows_are_forgotten(path, monkeypatch):
 class Killed:
     """The command as a process of its own, to be killed."""
 
-    def __init__(self, path):
+    def __init__(self, path, port=0):
         self.process = subprocess.Popen(
-            [sys.executable, '-m', 'market_maker', 'testnet', '--port', '0', '--market', 'lively', '--symbol', 'XBTUSD',
-             '--no-rate-limits', '--account', 'alice:hers', '--account', 'bob:his', '--state', path, '--seed', '5'],
+            [sys.executable, '-m', 'market_maker', 'testnet', '--port', str(port), '--market', 'lively', '--seed', '5',
+             '--symbol', 'XBTUSD', '--no-rate-limits', '--account', 'alice:hers', '--account', 'bob:his',
+             '--state', path],
             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True)
         line = self.process.stdout.readline()
         assert line.startswith('Local exchange at '), line + self.process.stderr.read()
@@ -332,6 +336,67 @@ class Killed:
     def kill(self):
         self.process.send_signal(signal.SIGKILL)
         self.process.communicate()
+
+
+def fill_summary(log):
+    """Return the number of fills in a bot's closing summary."""
+    return int(re.search(r'Fills: (\d+), volume', log).group(1))
+
+
+@pytest.mark.soak
+def test_a_bot_goes_on_after_its_exchange_was_killed(path, tmp_path):
+    """The same process quotes again on the same account, counts every fill once, and leaves nothing behind."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        port = free.getsockname()[1]
+    exchange = Killed(path, port)
+    alice = Client(exchange)
+    environment = dict(os.environ, BITMEX_BASE_URL=exchange.url, BITMEX_API_KEY='alice', BITMEX_API_SECRET='hers',
+                       XDG_STATE_HOME=str(tmp_path / 'state'), PYTHONPATH=ROOT)
+    subprocess.run([sys.executable, '-m', 'market_maker', 'setup'], cwd=str(tmp_path), env=environment, check=True,
+                   stdout=subprocess.DEVNULL)
+    with open(str(tmp_path / 'bot.log'), 'w+') as log:
+        bot = subprocess.Popen([sys.executable, '-m', 'market_maker', 'XBTUSD'], cwd=str(tmp_path), env=environment,
+                               stdout=subprocess.DEVNULL, stderr=log)
+        try:
+            for life in range(3):
+                wait_for(lambda: quotes(alice) >= 10)
+                wait_for(lambda life=life: len(trades(alice)) > 2 * life)
+                exchange.kill()
+                exchange = Killed(path, port)
+            wait_for(lambda: quotes(alice) >= 10)
+        finally:
+            bot.send_signal(signal.SIGINT)
+            code = bot.wait(60)
+        log.seek(0)
+        said = log.read()
+    fills, left = trades(alice), quotes(alice)
+    exchange.kill()
+
+    assert (code, left) == (0, 0), said[-3000:]
+    assert fill_summary(said) == len(fills) > 0
+    assert 'Traceback' not in said
+
+
+def trades(client):
+    """Return all executions that were trades."""
+    return [row for row in every(client, '/execution') if row['execType'] == 'Trade']
+
+
+def quotes(client):
+    """Return how many open orders there are."""
+    try:
+        return len(client.get('/order?filter=%7B%22open%22%3A+true%7D'))
+    except requests.exceptions.RequestException:
+        return 0
+
+
+def wait_for(what, seconds=90):
+    """Wait until what() is true."""
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, 'nothing came of it within {} s'.format(seconds)
+        time.sleep(0.05)
 
 
 def play(testnet, key, secret, acknowledged, seed):
