@@ -152,6 +152,14 @@ def test_events_of_an_account(world):
     assert [row['type'] for row in rows] == ['apiKeyCreated', 'depositConfirmed', 'depositConfirmed',
                                              'transferCompleted', 'withdrawalRequested', 'withdrawalCanceled']
     assert [row['id'] for row in world.get('/userEvent', startId=3, count='2')['userEvents']] == [3, 4]
+    sent = world.post('/user/requestWithdrawal', {'currency': 'XBt', 'network': 'btc', 'amount': 5000, 'address': 'b'})
+    world.exchange.advance(NOW + 1)
+    world.exchange.banker.confirm_withdrawal(world.one, sent['transactID'])
+    world.exchange.place(world.one, order('Buy', 800000))
+    world.exchange.set_mark('XBTUSD', 5000)
+    world.exchange.advance(NOW + 3)
+    assert [row['type'] for row in world.get('/userEvent')['userEvents'][6:]] == [
+        'withdrawalRequested', 'withdrawalCompleted', 'positionStateLiquidated']
     assert world.get('/userEvent', world.other)['userEvents'][-1]['type'] == 'transferReceived'
 
 

@@ -11,6 +11,7 @@ from market_maker.simulator.timestamps import DAY, iso, seconds_of
 
 TOTAL = 'Total'
 MOST_LEADERS = 25
+ENDS = {'Canceled': 'withdrawalCanceled', 'Completed': 'withdrawalCompleted'}  # status of a withdrawal -> event
 METHODS = ('notional', 'ROE')
 REFERRALS = ('prevPayout', 'prevTurnover', 'prevComm', 'execTurnover', 'execComm', 'totalReferrals', 'totalTurnover',
              'totalComm', 'payoutPcnt', 'pendingPayout')
@@ -136,8 +137,8 @@ def events(account: Any) -> Rows:
             found.append((row['transactTime'], 'transferReceived' if row['amount'] > 0 else 'transferCompleted', meta))
         elif row['transactType'] == 'Withdrawal':
             found.append((row['transactTime'], 'withdrawalRequested', meta))
-            if row['transactStatus'] == 'Canceled':
-                found.append((row['timestamp'], 'withdrawalCanceled', meta))
+            if row['transactStatus'] in ENDS:
+                found.append((row['timestamp'], ENDS[row['transactStatus']], meta))
     for row in account.executions:
         if row['execType'] == 'Liquidation':
             found.append((row['timestamp'], 'positionStateLiquidated', {'symbol': row['symbol']}))
