@@ -40,6 +40,13 @@ RECORDED = collections.OrderedDict([
     ('spread is one tick, share of time', (.97, 1)),
     ('spread, mean in bps', (.06, 1.2)),
     ('size at the touch, median', (68000, 578000)),
+    ('taker trades at the price of the last', (.45, .68)),
+    ('taker moves the touch', (.07, .42)),
+    ('half spread that takers pay, ticks', (.51, 1.2)),
+    ('price after a taker, 1 s, bps', (.13, .66)),
+    ('price after a taker, 10 s, bps', (.27, 1.8)),
+    ('passive fill after 1 s, bps', (-.63, .4)),
+    ('passive fill after 10 s, bps', (-.63, -.16)),
     ('volatility over 10 s, bps', (.5, 6.8)),
     ('volatility over 60 s, bps', (4.6, 18.7)),
     ('bid and ask 2 bps away both trade in 20 s', (.004, .038)),
@@ -51,7 +58,8 @@ TRADE_COLUMNS = 'timestamp,symbol,side,size,price,tickDirection,trdMatchID,gross
 QUOTE_COLUMNS = 'timestamp,symbol,bidSize,bidPrice,askPrice,askSize'
 BOOK_COLUMNS = 'timestamp,symbol,side,price,size,id,action'
 
-Taker = collections.namedtuple('Taker', 'time sign size')
+# what one order took: price and last are those of its first and last trade, worth is the sum of price times size
+Taker = collections.namedtuple('Taker', 'time sign size price last worth')
 
 
 def simulate(options, seed):
@@ -119,6 +127,7 @@ def measure(trades, quotes, tick, hours, spent):
         touch = touches[max(bisect.bisect_right(at, second) - 1, 0)]
         return (touch[1] + touch[2]) / 2
 
+    found.update(consequences(takers, touches, at, mid, tick, seconds))
     for step in (10, 60):
         moves = [1e4 * math.log(mid(second + step) / mid(second)) for second in range(0, int(seconds) - step, step)]
         found['volatility over {} s, bps'.format(step)] = math.sqrt(sum(move * move for move in moves) / len(moves))
@@ -134,15 +143,41 @@ def measure(trades, quotes, tick, hours, spent):
     return found
 
 
+def consequences(takers, touches, at, mid, tick, seconds):
+    """Return what takers pay and what follows them, on average; in bps of the price where no other unit is named."""
+    sums = collections.defaultdict(list)
+    for before, taker in zip(takers, takers[1:]):
+        sums['taker trades at the price of the last'].append(taker.price == before.last)
+        place = bisect.bisect_left(at, taker.time) - 1
+        if place < 0 or taker.time > seconds - 10:
+            continue
+        _, bid, ask = touches[place][:3]
+        middle_price = (bid + ask) / 2
+        # recorded books were told every tenth of a second
+        after = touches[bisect.bisect_right(at, taker.time + .15) - 1]
+        sums['taker moves the touch'].append(after[2] > ask if taker.sign > 0 else after[1] < bid)
+        paid = taker.worth / taker.size
+        sums['half spread that takers pay, ticks'].append(taker.sign * (paid - middle_price) / tick)
+        for wait in (1, 10):
+            later = mid(taker.time + wait)
+            sums['price after a taker, {} s, bps'.format(wait)].append(
+                taker.sign * (later - middle_price) / middle_price * 1e4)
+            sums['passive fill after {} s, bps'.format(wait)].append(
+                taker.sign * (taker.price - later) / middle_price * 1e4)
+    return {name: sum(values) / len(values) for name, values in sums.items()}
+
+
 def taker_orders(trades):
     """Return what one order took as one Taker: rows of the same time and side."""
     takers = []
     for row in trades:
         when, sign = feed.seconds(row['timestamp']) - START, 1 if row['side'] == 'Buy' else -1
         if takers and takers[-1][:2] == (when, sign):
-            takers[-1] = Taker(when, sign, takers[-1].size + row['size'])
+            before = takers[-1]
+            takers[-1] = before._replace(size=before.size + row['size'], last=row['price'],
+                                         worth=before.worth + row['size'] * row['price'])
         else:
-            takers.append(Taker(when, sign, row['size']))
+            takers.append(Taker(when, sign, row['size'], row['price'], row['price'], row['size'] * row['price']))
     return takers
 
 
@@ -195,6 +230,24 @@ def write(folder, name, rows, columns):
     return path
 
 
+def print_table(columns, options):
+    """Print a column a seed, and last what was recorded."""
+    ranges = {name: '' if low is None else '{:g} .. {:g}'.format(low, high) for name, (low, high) in RECORDED.items()}
+    heads = ['seed {}'.format(seed) for seed in options.seeds]
+    if options.markdown:
+        print('| | {} | recorded |'.format(' | '.join(heads)))
+        print('| --- |' + ' --- |' * (len(heads) + 1))
+        for name in RECORDED:
+            print('| {} | {} | {} |'.format(name, ' | '.join('{:.3g}'.format(column[name]) if abs(column[name]) < 1000
+                                                             else '{:,.0f}'.format(column[name])
+                                                             for column in columns), ranges[name]))
+        return
+    print('{:<44}'.format('') + ''.join('{:>12}'.format(head) for head in heads) + '    recorded')
+    for name in RECORDED:
+        line = '{:<44}'.format(name) + ''.join('{:>12.4g}'.format(column[name]) for column in columns)
+        print((line + '    ' + ranges[name]).rstrip())
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument('--market', choices=('simulated', 'lively'), default='simulated')
@@ -207,6 +260,7 @@ def main():
     parser.add_argument('--step', type=float, default=.02, help='seconds between two looks at the market (0.02)')
     parser.add_argument('--out', help='folder for the CSV files')
     parser.add_argument('--book', action='store_true', help='write the rows of orderBookL2 too')
+    parser.add_argument('--markdown', action='store_true', help='print the table as Markdown')
     options = parser.parse_args()
     columns = []
     for seed in options.seeds:
@@ -221,11 +275,7 @@ def main():
                     ('orderBookL2', book, BOOK_COLUMNS)):
                 if rows:
                     print(write(options.out, stem + name + '.csv', rows, fields.split(',')), file=sys.stderr)
-    print('{:<44}'.format('') + ''.join('{:>12}'.format('seed {}'.format(seed)) for seed in options.seeds)
-          + '    recorded')
-    for name, (low, high) in RECORDED.items():
-        print('{:<44}'.format(name) + ''.join('{:>12.4g}'.format(column[name]) for column in columns)
-              + ('' if low is None else '    {:g} .. {:g}'.format(low, high)))
+    print_table(columns, options)
     return 0
 
 
