@@ -20,7 +20,7 @@ BOUNDS = some.builds(bounds, ORDER_SIZE_LIMIT=some.sampled_from([None, 1, 250, 1
                      PRICE_BAND=some.sampled_from([None, 0.01, 0.1]))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(ORDERS, ORDERS, ROOMS, ROOMS, BOUNDS)
 def test_what_passes_the_limits_keeps_them(buys, sells, buy_room, sell_room, limits):
     """Room, size, count, band, and no trade with ourselves; nothing is made up, nothing of the caller's changed."""
@@ -47,7 +47,7 @@ def test_what_passes_the_limits_keeps_them(buys, sells, buy_room, sell_room, lim
     assert not bids or not asks or max(bids) < min(asks)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(some.lists(some.integers(900, 999), unique=True, max_size=6), some.lists(some.integers(1001, 1100), unique=True,
                                                                                max_size=6))
 def test_an_ordinary_ladder_passes_untouched(bids, asks):

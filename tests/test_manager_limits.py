@@ -213,7 +213,7 @@ def test_a_strategys_own_orders_must_make_sense_too(monkeypatch):
 
 def test_a_side_that_is_hit_too_often_is_taken_back_and_comes_again(monkeypatch, caplog):
     caplog.set_level(logging.INFO)
-    manager, bitmex = make(monkeypatch, ORDER_PAIRS=2, FILLED_LIMIT=150, FILLED_WINDOW=0.2)
+    manager, bitmex = make(monkeypatch, ORDER_PAIRS=2, FILLED_LIMIT=150, FILLED_WINDOW=0.5)
     for row in list(bitmex.rows.values()):
         if row['side'] == 'Buy':
             bitmex.fill(row, 100)
@@ -223,7 +223,7 @@ def test_a_side_that_is_hit_too_often_is_taken_back_and_comes_again(monkeypatch,
     until(lambda: manager._mm_guarded(manager._mm_pass) or 'Buy' in sides(bitmex), 10, 'no bids came back')
 
     assert said(caplog, 'Limit', 'No longer') == [
-        'Limit: 200 contracts bought within 0.2 s, FILLED_LIMIT is 150: no bids for now.',
+        'Limit: 200 contracts bought within 0.5 s, FILLED_LIMIT is 150: no bids for now.',
         'No longer limited by FILLED_LIMIT Buy.']
 
 
