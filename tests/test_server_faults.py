@@ -359,6 +359,25 @@ def test_everything_is_late_pongs_too(testnet, client):
     assert late >= 0.3
 
 
+def test_a_lag_that_is_over_leaves_nothing_behind(testnet):
+    """However often a connection has been late, its bytes take the straight way when it is not."""
+    with private(testnet, ['order']) as ws:
+        session = testnet.call(lambda: list(testnet.server.hub.sessions)[-1])
+        straight = session.transport
+        with testnet.faults('lag', delay=0.01):
+            with testnet.faults('lag', delay=0.01):
+                assert session.transport is not straight
+                testnet.faults.off('lag')
+            assert session.transport is straight
+        for _ in range(3):
+            testnet.faults.on('lag', delay=0.01, seconds=0.02)
+        ws.send('ping')
+        assert ws.until(lambda frame: frame == 'pong')
+        wait_for(lambda: not testnet.faults.rows())
+
+        assert session.transport is straight
+
+
 def actions(ws, table):
     return [frame['action'] for frame in ws.frames if is_about(frame, table)]
 

@@ -113,8 +113,10 @@ class Lag(StreamFault):
             act()
 
     def end(self) -> None:
-        """Send all that is on its way."""
+        """Send all that is on its way, and step out of it."""
         self._line.hurry()
+        for session in list(self.server.hub.sessions):
+            session.divert(without(session.transport, self))
 
 
 class Line(object):
@@ -174,6 +176,17 @@ class Transport(object):
         self._transport.abort()
 
 
+    def leave_out(self, lag: Lag) -> Any:
+        """Return the same without what belongs to a lag that is over."""
+        self._transport = without(self._transport, lag)
+        return self
+
+
+def without(transport: Any, lag: Lag) -> Any:
+    """Return a transport without what a lag has put before it, or behind what others have put before it."""
+    return transport.leave_out(lag) if isinstance(transport, Transport) else transport
+
+
 class MuteTransport(Transport):
     """Sends nothing."""
 
@@ -191,6 +204,10 @@ class LateTransport(Transport):
     def write(self, data: bytes) -> None:
         """Send bytes when their time has come."""
         self._lag.later(lambda: None if self._transport.is_closing() else self._transport.write(data))
+
+    def leave_out(self, lag: Lag) -> Any:
+        """Return what it stands before, when it is that lag's."""
+        return self._transport if self._lag is lag else Transport.leave_out(self, lag)
 
 
 class SilentSockets(StreamFault):
@@ -213,7 +230,7 @@ class SilentSockets(StreamFault):
             self._silence(session)
 
     def _silence(self, session: Any) -> None:
-        if self.is_for(session.account) and self.strikes():
+        if not isinstance(session.transport, MuteTransport) and self.is_for(session.account) and self.strikes():
             session.divert(MuteTransport(session.transport))
 
 
