@@ -244,16 +244,17 @@ class BareExchange(object):
         self.arrived.clear()
         await asyncio.wait_for(self.arrived.wait(), max(0.01, deadline - time.monotonic()))
 
-    async def do_settle(self, quiet=0.3, patience=60.0):
-        """Wait until no order request has come for ``quiet`` seconds; return all of them since the last clear."""
+    async def do_settle(self, quiet=0.3, least=0, patience=60.0):
+        """Wait until at least so many order requests have come and none for ``quiet`` seconds; return all of them
+        since the last clear."""
         began = time.monotonic()
         deadline = began + patience
         while True:
             left = max([began] + [at for at, _, _ in self.log[-1:]]) + quiet - time.monotonic()
-            if left <= 0:
+            if left <= 0 and len(self.log) >= least:
                 break
             assert time.monotonic() < deadline, 'orders did not settle'
-            await asyncio.sleep(left)
+            await asyncio.sleep(max(left, 0.01))
         return await self.do_log()
 
     async def do_log(self):

@@ -128,9 +128,9 @@ class Bot(object):
         moved = self.exchange.ask('move', bid=BIDS[self.is_high])['at']
         return self.exchange.ask('first', after=moved)['at'] - moved
 
-    def settled(self, quiet=0.3):
-        """Wait until no more requests come; return what came since the last time."""
-        log = self.exchange.ask('settle', quiet=quiet)
+    def settled(self, quiet=0.3, least=0):
+        """Wait until at least so many requests have come, and no more come; return what came since the last time."""
+        log = self.exchange.ask('settle', quiet=quiet, least=least)
         self.exchange.ask('clear')
         return log
 
@@ -168,13 +168,13 @@ def measure_reaction(figures, kind, python, settings, changes, seconds):
     """Change the touch now and then, and afterwards for some seconds at an even pace."""
     with Bot(kind, python, settings) as bot:
         bot.started()
+        bot.settled(0.1)
         for number in range(changes):
-            bot.settled(0.1 if kind != 'classic' else 0.3)
             time.sleep(0.037 * (number % 7))   # so that a loop that polls is met at any moment of its wait
             figures['reaction'].append(bot.reaction())
+            bot.settled(0.1, least=bot.orders)   # all of them have moved: nothing is left to do
         if not seconds:
             return
-        bot.settled()
         before, began = bot.processor(), time.monotonic()
         reactions = []
         for number in range(int(seconds * CHANGES_A_SECOND)):
@@ -198,7 +198,7 @@ def measure_amends(figures, kind, python, changes):
         bot.exchange.ask('set', delay=ROUND_TRIP)
         for _ in range(changes):
             bot.reaction()
-            log = bot.settled()
+            log = bot.settled(least=ORDERS)
             assert log['counts'] == {'amend': ORDERS}, log['counts']
             figures['amends'].append(log['times'][-1] + ROUND_TRIP - log['times'][0])
         if kind != 'ours':
@@ -206,10 +206,10 @@ def measure_amends(figures, kind, python, changes):
         bot.exchange.ask('set', delay=0.0, limit=10)
         time.sleep(1.1)
         bot.reaction()
-        bot.settled(2.5)   # the first of these answers tells the limit
+        bot.settled(1.5, least=ORDERS)   # the first of these answers tells the limit
         for _ in range(2):
             bot.reaction()
-            times = bot.settled(2.5)['times']
+            times = bot.settled(1.5, least=ORDERS)['times']
             assert len(times) == ORDERS, times
             assert all(later - earlier >= 1.0 for earlier, later in zip(times, times[10:])), times
 
@@ -246,7 +246,7 @@ def measure_memory(figures, kind, python, messages):
         for count, name in ((WARM_UP, 'memory early'), (messages - WARM_UP, 'memory late')):
             bot.exchange.ask('flood', count=count)
             bot.reaction()   # by now it has read them all
-            bot.settled()
+            bot.settled(least=ORDERS)
             figures[name].append(bot.memory())
 
 
