@@ -25,6 +25,7 @@ from market_maker.rest.retry import CANCEL
 RESERVE = 0.1             # part of each bucket that only cancels may use
 SECOND_LIMIT = 10         # requests a second on the routes below, until the exchange says otherwise
 SECOND = 1.02             # seconds in which no more than that go out; a little more than one: requests travel unevenly
+NOISE = 1e-6              # seconds that are no wait: what a few float operations leave of one that is over
 REMEMBERED = 30           # latest requests on those routes whose time is kept; a higher limit is left to the bucket
 SAFE_ROUTES = ('/order/cancelAllAfter',)   # may draw on the reserve as well: without it every order is cancelled
 SECOND_ROUTES = frozenset(('/order', '/order/all', '/position/isolate', '/position/leverage',
@@ -83,7 +84,7 @@ class RateLimiter(object):
             pause = max(pause, self._bucket_wait(bucket, now, kind))
             if kind != CANCEL and bucket is not None:
                 pause = max(pause, self._crowded(bucket.limit, now))
-        return max(0.0, pause)
+        return pause if pause > NOISE else 0.0
 
     @property
     def is_known(self) -> bool:
