@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import random
+import shlex
 
 import pytest
 
@@ -427,11 +428,32 @@ def test_whatever_is_asked_for_nothing_breaks(testnet, control, client, caplog):
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
 
 
-def test_the_docs_list_what_can_be_asked_for(control):
-    """The table in docs/local-exchange.md has each verb and path of the control interface, and no others."""
+def section_of_the_docs():
+    """Return what docs/local-exchange.md says about the control interface."""
     page = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), 'docs', 'local-exchange.md')
     with open(page, encoding='utf-8') as file:
-        section = file.read().partition('\n## Control\n')[2].partition('\n## ')[0]
+        return file.read().partition('\n## Control\n')[2].partition('\n## ')[0]
+
+
+def test_the_lines_of_the_docs_do_what_they_say():
+    """Each call of curl on the page is answered as it stands, but for the id of a withdrawal."""
+    with running(bid=60000, ask=60000.1, accounts=[{'key': 'mykey', 'secret': 's'}], control='') as testnet:
+        control = Control(testnet)
+        waiting = withdraw(Client(testnet), 1000000)['transactID']
+        lines = [line for line in section_of_the_docs().splitlines() if line.startswith('control ')]
+        for line in lines:
+            words = shlex.split(line.replace('TRANSACTID', waiting), comments=True)[1:]
+            path = words[-1].replace('$CONTROL', '').strip('/')
+            data = words[words.index('-d') + 1] if '-d' in words else None
+            verb = words[words.index('-X') + 1] if '-X' in words else 'POST' if data else 'GET'
+            control.ask(verb, path, None if data is None else json.loads(data))
+        assert len(lines) > 12 and control.ask('GET', 'laws')['hold']
+        assert control.ask('GET', 'instruments/XBTUSD')['state'] == 'Closed'
+
+
+def test_the_docs_list_what_can_be_asked_for(control):
+    """The table in docs/local-exchange.md has each verb and path of the control interface, and no others."""
+    section = section_of_the_docs()
     rows = [[cell.strip() for cell in line.split('|')[1:3]] for line in section.splitlines() if line.startswith('| ')]
     listed = {(verb, path.strip('`')) for verbs, paths in rows[1:] for verb in verbs.split(', ')
               for path in paths.split(', ')}
