@@ -87,10 +87,10 @@ def test_two_bots_with_prefixes_that_begin_alike_and_a_human(tmp_path):
             one.start()
             one.go_on(3.0)
             two.end()
+            evidences = [two.evidence()]
             one.go_on(1.0)
-            evidences = [one.evidence()]
             one.end()
-            evidences = [one.evidence(), two.evidence()]
+            evidences.append(one.evidence())
             left = one.testnet.call(lambda: [order.row['clOrdID'] for order in one.account.orders.values()])
 
     assert by_hand['clOrdID'] in left and len(left) == 5   # two by hand on each of two contracts, and that one
