@@ -21,6 +21,7 @@ from market_maker.orders.results import Results
 from market_maker.rest.names import is_generated, new_name
 from market_maker.settings import changes, command_line, settings
 from market_maker.state import losses
+from market_maker.state.ledger import AMEND, UNKNOWN
 from market_maker.utils import constants, log
 from market_maker.utils.errors import (AuthenticationError, LimitReached, MarketClosedError, MarketEmptyError,
                                        MarketMakerError, OrderNotFound, OutcomeUnknown, SettingsError)
@@ -570,10 +571,13 @@ class ExchangeInterface(object):
             self._is_stale = True
             raise
 
-    def is_in_doubt(self, order: Dict[str, Any]) -> bool:
-        """Tell whether a command for this order is of unknown fate, so that it cannot be amended."""
+    def doubtful(self, orders: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
+        """Return those of these orders with an amend of unknown fate, which has been looked for in vain."""
         ledger = self.bitmex.ledger
-        return ledger is not None and ledger.is_unknown((order.get('clOrdID') or '', order['orderID']))
+        names = {name for record in (ledger.unresolved() if ledger is not None else ())
+                 if record.kind == AMEND and record.state == UNKNOWN for name in (record.clOrdID, record.orderID)}
+        names.discard('')
+        return [order for order in orders if names and not names.isdisjoint((order.get('clOrdID'), order['orderID']))]
 
     def rooms(self) -> Dict[str, float]:
         """Return for each side the contracts that may work at once without passing a limit; infinity where none is set.

@@ -207,7 +207,8 @@ class OrderManager(object):
             resting = self.exchange.get_orders()
             present = resting + self.exchange.in_flight()
             tolerance = settings.RELIST_INTERVAL or 0
-            if converge.stands(present, wanted, tolerance, self._mm_shapes):
+            doubtful = self.exchange.doubtful(resting)
+            if not doubtful and converge.stands(present, wanted, tolerance, self._mm_shapes):
                 self._mm_stood = len(wanted) == len(buy_orders) + len(sell_orders)
                 return
             plan = converge.plan(present, wanted, tolerance, self._mm_shapes)
@@ -215,12 +216,13 @@ class OrderManager(object):
             creates = [Create(ranks[id(order)], self._mm_reserve(order)) for order in plan.create]
         if len(self._mm_shapes) > 10 * len(resting) + 1000:
             self._mm_shapes.clear()
-        if not (plan.cancel or plan.amend or creates):
+        if not (plan.cancel or plan.amend or creates or doubtful):
             return
         try:
             rows = {order['orderID']: order for order in resting}
             stuck = self._mm_stuck(plan.amend, rows)
-            self._mm_cancel(plan.cancel + list(stuck.values()))
+            stuck.update((order['orderID'], order) for order in doubtful)   # who knows at which price they stand
+            self._mm_cancel([order for order in plan.cancel if order['orderID'] not in stuck] + list(stuck.values()))
             self._mm_amend([change for change in plan.amend if change['orderID'] not in stuck], rows, creates)
             creates = self._mm_create(creates)
         finally:
@@ -508,7 +510,7 @@ class OrderManager(object):
         now, stuck = time.monotonic(), {}   # type: float, Dict[str, Dict[str, Any]]
         for change in changes:
             order = resting[change['orderID']]
-            is_held = self._mm_patience.must_wait(order['orderID'], now) or self.exchange.is_in_doubt(order)
+            is_held = self._mm_patience.must_wait(order['orderID'], now)
             is_off = change.get('price', order.get('price')) != order.get('price') or _growth(change, order) < 0
             if is_held and is_off:
                 stuck[order['orderID']] = order

@@ -210,3 +210,17 @@ def test_a_fill_that_the_stream_kept_back_is_in_the_closing_summary(monkeypatch,
 
     assert 'Fills: 1, volume 100 contracts (100 bought, 0 sold)' in caplog.text
     assert one.guard.counts.fills == 1
+
+
+def test_an_order_whose_amend_has_vanished_is_taken_away_and_laid_anew(monkeypatch, caplog):
+    """Nobody knows whether it stands at the old price or at the new one, or will: it goes, and with it the doubt."""
+    with live(monkeypatch) as one:
+        one.loop()
+        until(one.ladder_is_there)
+        before = {name for name, _, _, _ in one.own()}
+        with one.testnet.faults('lost-request', verbs='PUT', count=1) as fault:
+            settings.ORDER_START_SIZE = 300
+            until(lambda: fault.hits)
+        until(lambda: sorted(leaves for _, _, _, leaves in one.own()) == [300, 300, 400, 400], what=lambda: caplog.text)
+        assert len({name for name, _, _, _ in one.own()} - before) == 1
+        until(lambda: not one.bitmex.unsettled(), what=lambda: caplog.text)
