@@ -5,6 +5,7 @@ import json
 import os
 import re
 import signal
+import socket
 import sys
 
 import pytest
@@ -19,6 +20,7 @@ from market_maker.server.local_exchange import running  # noqa: E402
 from market_maker.settings import forget  # noqa: E402
 from market_maker.state import losses  # noqa: E402
 from market_maker.state.folder import StateFolder  # noqa: E402
+from market_maker.utils.constants import CLOSING_DATE  # noqa: E402
 
 NUMBERS = itertools.count(1)
 OURS = 'mm_bitmex_' + 'A' * 21
@@ -138,6 +140,18 @@ def test_where_nothing_runs_one_line_says_so_and_nothing_is_started(world, comma
 
     assert (code, out) == (4, '') and 'no local exchange runs at ' + url in line
     assert world.run(command, url=url)[0] == 4
+
+
+@pytest.mark.parametrize('command', ['status'])
+def test_an_exchange_that_is_gone_is_told_in_one_line(world, command):
+    """Those who name BitMEX's hosts learn when they closed.  (No name resolves here.)"""
+    def nowhere(*args, **kwargs):
+        raise socket.gaierror(-2, 'Name or service not known')
+    world.monkeypatch.setattr(socket, 'getaddrinfo', nowhere)
+
+    code, out, (line,) = world.run(command, url='https://testnet.bitmex.com/api/v1/')
+
+    assert (code, out) == (4, '') and CLOSING_DATE in line and '--local' in line
 
 
 @pytest.mark.parametrize('command', ['status', 'cancel', 'flatten', 'resume'])

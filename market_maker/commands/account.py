@@ -40,13 +40,13 @@ def read_settings() -> None:
     log.setup_custom_logger('root', logging.ERROR)
     with contextlib.redirect_stdout(io.StringIO()):
         validate(strict=False)   # a strategy may be the user's own
-    log.setup_custom_logger('root', logging.WARNING)
 
 
 def opened() -> 'Account':
-    """Read the settings and return the account that they name."""
+    """Read the settings and return the account that they name; reads are tried three times, and the last failure is
+    told."""
     read_settings()
-    return Account()
+    return Account(max_retries=2)
 
 
 class Account(object):
@@ -115,6 +115,7 @@ class Account(object):
 
     def cancel(self, orders: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
         """Cancel orders and return those that are still open some seconds later."""
+        log.setup_custom_logger('root', logging.WARNING)   # this may take its time: let us see why
         ids = {order['orderID'] for order in orders}
         deadline = time.monotonic() + GONE_WITHIN
         left = orders
