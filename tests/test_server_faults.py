@@ -235,6 +235,15 @@ def test_a_fault_strikes_one_account_alone(testnet, client):
         assert Client(testnet, 'bob', 'his').send('GET', '/position').status_code == 500
 
 
+def test_no_key_reaches_the_log(testnet, caplog):
+    caplog.set_level(logging.INFO)
+    with testnet.faults('lost-reply', account='a-key-that-is-nobodys-business'):
+        told = testnet.faults.rows()
+
+    assert told[0]['options']['account'] == 'a-ke...'
+    assert 'lost-reply' in caplog.text and 'nobodys-business' not in caplog.text
+
+
 def test_a_fault_strikes_the_verbs_and_routes_that_it_is_told(testnet, client):
     with testnet.faults('internal-error', verbs='GET+PUT', routes='/position+/user/*'):
         seen = [client.send(verb, path).status_code for verb, path in (

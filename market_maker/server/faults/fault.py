@@ -65,6 +65,8 @@ class Fault(object):
         return account is not None and (account.id == wanted or any(key.key == wanted for key in account.keys))
 
     def row(self) -> Dict[str, Any]:
-        """Return name, options that were given a value, and counts, as plain data."""
-        return {'fault': self.name, 'hits': self.hits,
-                'options': {name: value for name, value in self.options.items() if value is not None}}
+        """Return name, options that have a value, and hits, as plain data; of a key the beginning: this is logged."""
+        options = {name: value for name, value in self.options.items() if value is not None}
+        if isinstance(options.get('account'), str):
+            options['account'] = options['account'][:4] + '...'
+        return {'fault': self.name, 'hits': self.hits, 'options': options}
