@@ -165,6 +165,10 @@ def test_a_symbol_that_does_not_exist(world):
     alone(world.run('BXTUSD'), doctor.FAULT, 'symbol', 'BXTUSD', 'did you mean XBTUSD?')
 
 
+def test_an_index_is_no_contract(world):
+    alone(world.run('.BXBT'), doctor.FAULT, 'symbol', 'which the bot cannot quote')
+
+
 def test_a_contract_that_is_closed(world):
     with world.testnet.faults('market-closed'):
         answer = world.run()

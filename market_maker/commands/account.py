@@ -157,7 +157,8 @@ def money(amount: Optional[float], currency: str, sign: str = '') -> str:
     """Return an amount of minor units in words, such as ``0.00012345 XBT``."""
     if amount is None:
         return 'unknown'
-    return '{:{}.8f} {}'.format(amount / float(settle_scale(currency)), sign, currency.upper())
+    scale = settle_scale(currency)
+    return '{:{}.{}f} {}'.format(amount / float(scale), sign, len(str(scale)) - 1, currency.upper())
 
 
 def price(value: Optional[float], instrument: Dict[str, Any]) -> str:

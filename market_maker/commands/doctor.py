@@ -340,7 +340,7 @@ def reach(sheet: Sheet) -> Tuple[Dict[str, Any], float]:
             active = anybody._curl_bitmex('instrument/active', max_retries=0)
             sheet.add(FAULT, 'symbol', '{}', unknown_symbol(symbol, [row['symbol'] for row in active]))
             return {}, anybody._client.skew
-        if rows[0].get('state') != 'Open':
+        if rows[0].get('state') not in ('Open', 'Unlisted'):   # an index is of the second kind, and told of below
             sheet.add(WARNING, 'symbol', '{} does not trade now, its state is {}: the bot waits until it does, or '
                       'quote another one', symbol, rows[0].get('state'))
         return rows[0], anybody._client.skew
