@@ -94,6 +94,18 @@ def test_looks_come_at_growing_intervals():
     assert record.state == ABSENT and ledger.unresolved() == []
 
 
+def test_a_minute_of_looks_begins_with_the_last_sending():
+    """A command that was shed twice before its answer was lost is in doubt since then, not since it was written."""
+    clock = ManualClock(0.0)
+    ledger = Ledger(clock=clock.monotonic)
+    record = ledger.begin(CREATE, [an_order()], NOW)[0]
+    clock.advance(25.0)
+    ledger.end(record, UNKNOWN)
+    assert not ledger.looked(record, 61.0) and record.state == UNKNOWN
+    ledger.end(record, UNKNOWN)             # said again, it does not begin anew
+    assert ledger.looked(record, 85.1) and record.state == ABSENT
+
+
 def test_looks_that_were_missed_are_not_made_up_for():
     """A strategy that slept for twenty seconds looks once."""
     clock = ManualClock(0.0)

@@ -77,7 +77,8 @@ class LedgerUnwritable(OrderRejected):
 
 
 class Record(object):
-    """One command.  ``began`` and ``ended`` are Unix seconds of the exchange's clock, ``at`` is monotonic."""
+    """One command.  ``began`` and ``ended`` are Unix seconds of the exchange's clock; ``at`` is monotonic: when it was
+    written down, and once its fate is unknown, when it became so."""
 
     __slots__ = ('id', 'began', 'at', 'kind', 'clOrdID', 'orderID', 'symbol', 'body', 'state', 'ended', 'note', 'looks')
 
@@ -172,6 +173,8 @@ class Ledger(object):
             if row:
                 record.orderID = row.get('orderID') or record.orderID
                 note = note or _note(row)
+            if state == UNKNOWN and record.state == SENT:
+                record.at = self._clock()   # it was perhaps sent several times: the last one is the one in doubt
             record.state, record.note, record.ended = state, note[:200], now
             if state not in OPEN:
                 self._open.pop(id(record), None)
