@@ -5,7 +5,9 @@ import hmac
 import http.client
 import io
 import json
+import logging
 import socket
+import struct
 import time
 from urllib.parse import quote
 
@@ -384,3 +386,26 @@ def test_time_passes_in_ticks_and_not_in_a_busy_loop(testnet, monkeypatch):
 
     assert steps == sorted(steps) and abs(steps[-1] - time.time()) < 1
     assert (steps[9] - steps[0]) / 9 > TICK / 2
+
+
+def test_a_client_that_hangs_up_in_the_middle_of_a_body_is_no_error(testnet, caplog):
+    """Nothing is carried out, nothing is logged, and the next client is served."""
+    head = 'POST /api/v1/order HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500\r\n\r\n{'
+    before = testnet.server.connections
+    for _ in range(3):
+        with socket.create_connection(('127.0.0.1', testnet.port), timeout=10) as caller:
+            caller.sendall(head.encode('ascii'))
+            wait_until(lambda: testnet.server.connections > before)
+            caller.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+        wait_until(lambda: testnet.server.connections <= before)
+
+    assert Client(testnet).send('GET', '/position').status_code == 200
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
+
+
+def wait_until(done):
+    """Wait until done() is true, a minute at most."""
+    end = time.monotonic() + 60
+    while not done():
+        assert time.monotonic() < end, 'it did not come to pass'
+        time.sleep(0.01)

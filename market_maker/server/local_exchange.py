@@ -341,6 +341,13 @@ class LocalExchange(object):
     # HTTP
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return await self._route(request)
+        except ConnectionError:
+            # Whoever asked was gone before he had said everything: there is nobody to answer, and nothing to do.
+            return web.Response()
+
+    async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
         target = request.raw_path
         if not target.startswith('/'):
             # A proxy's form of the request line, http://host/path: what is signed is the path.
