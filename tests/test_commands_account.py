@@ -121,6 +121,16 @@ def test_status_takes_the_settings_of_a_run(world):
     assert (found['symbol'], found['prefix'], found['losses']['limits']['LOSS_LIMIT']) == ('XBTUSD', 'xbt_', 1)
 
 
+def test_status_tells_how_much_of_a_loss_limit_is_used(world):
+    (world.folder / 'settings.py').write_text('LOSS_LIMIT = 1\nDAILY_LOSS_LIMIT = 0.25\n')
+    assert 'Losses    nothing was watched yet' in world.run('status')[1]
+    world.watch().check(10 ** 9 + 2 * 10 ** 7, losses.Bounds(1, None, 0.25, 'XBt', 10 ** 8), 0.0, 0.0)
+
+    out = world.run('status')[1]
+
+    assert 'Losses    0.20000000 of LOSS_LIMIT 1, 0.20000000 of DAILY_LOSS_LIMIT 0.25' in out
+
+
 def test_status_where_nothing_can_be_kept(world):
     """It does not claim to know what only the state folder tells."""
     (world.folder / 'file').write_text('')
