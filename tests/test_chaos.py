@@ -1,5 +1,7 @@
 """`marketmaker chaos`: what it prints, what it refuses, and that its verdict depends on the bot."""
+import json
 import os
+import signal
 import subprocess
 import sys
 
@@ -7,6 +9,7 @@ import pytest
 
 pytest.importorskip('aiohttp', reason='the local exchange needs the testnet extra')
 
+from bot import until  # noqa: E402
 from trials import project  # noqa: E402
 
 from market_maker.commands import chaos, trial  # noqa: E402
@@ -113,6 +116,35 @@ def test_a_bot_that_breaks_a_promise_fails(tmp_path, letter):
 
     words = {finding.letter: finding.words for finding in findings}
     assert words[letter], words
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('ending', [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.soak)])
+def test_the_bot_ends_with_the_command(tmp_path, ending):
+    """Ctrl-C and SIGTERM leave no bot behind, and no files."""
+    kept = tmp_path / 'kept'
+    command = subprocess.Popen([sys.executable, '-m', 'market_maker', 'chaos', '--seed', '1', '--keep', str(kept)],
+                               cwd=project(tmp_path), env=dict(os.environ, PYTHONPATH=CHECKOUT),
+                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+    diary = str(kept / 'seed-1' / 'diary.jsonl')
+    until(lambda: os.path.exists(diary) and open(diary).read().endswith('\n'), 30, 'the bot did not start')
+    with open(diary) as file:
+        pid = json.loads(file.readline())['pid']
+
+    command.send_signal(ending)
+
+    assert command.wait(30) == 1
+    assert 'interrupted' in command.communicate()[0]
+    until(lambda: not is_running(pid), 10, 'the bot outlived the command')
+
+
+def is_running(pid):
+    """Tell whether there is a process of that number."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_profiles_are_listed(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import absolute_import, print_function
 import os
 import random
 import shutil
+import signal
 import tempfile
 from typing import Any, Dict, List, Optional  # noqa: F401
 
@@ -62,6 +63,7 @@ def main(args: Any) -> int:
     validate(strict=args.strategy is None)
     symbol = (args.symbol or settings.SYMBOL).upper()
     seeds = args.seed or [random.SystemRandom().randrange(10 ** 6)]
+    signal.signal(signal.SIGTERM, _interrupt)   # so that the bot ends with us, as at Ctrl-C
     is_kept = True
     for seed in seeds:
         is_kept = _run(args, symbol, seed) and is_kept
@@ -115,3 +117,8 @@ def _folder(keep, seed):
         raise SettingsError('--keep {}: {} is there already; name a new folder'.format(keep, path))
     except OSError as error:
         raise SettingsError('--keep {}: {}'.format(keep, error.strerror))
+
+
+def _interrupt(signum, frame):
+    # type: (int, Any) -> None
+    raise KeyboardInterrupt()
