@@ -4,6 +4,7 @@ look at book or money.
 Texts of refusals are BitMEX's.  Numbers may come as text; empty text and None count as not sent; unknown parameters
 are ignored.  Pure.
 """
+from functools import lru_cache
 from math import isinf, isnan
 from typing import Any, Callable, Dict, Optional, Tuple  # noqa: F401
 
@@ -29,6 +30,7 @@ TIMES_IN_FORCE = ('Day', 'GoodTillCancel', 'ImmediateOrCancel', 'FillOrKill')
 TRIGGERS = ('MarkPrice', 'IndexPrice', 'LastPrice')
 INSTRUCTIONS = ('ParticipateDoNotInitiate', 'MarkPrice', 'IndexPrice', 'LastPrice', 'Close', 'ReduceOnly', 'Fixed',
                 'LastWithinMark')
+KNOWN = frozenset(INSTRUCTIONS)
 PEGS = ('MarketPeg', 'PrimaryPeg', 'TrailingStopPeg')
 # parameters of 2026 that would change what an order does -> the values under which they change nothing here
 UNSUPPORTED = {'strategy': ('OneWay',), 'pool': (ALL_POOLS, PRIMARY_POOL), 'maxSlippagePct': (), 'algoOrderDetails': ()}
@@ -158,6 +160,12 @@ def words(value: Any, message: str) -> Tuple[str, ...]:
     return tuple(part.strip() for part in parts if part.strip())
 
 
+@lru_cache(maxsize=256)
+def instructions_of(text: str) -> Tuple[str, ...]:
+    """Return the words of an execInst; what was asked for lately is known at once."""
+    return words(text, 'Invalid execInst')
+
+
 def text_of(value: Any, message: str, limit: int) -> str:
     """Return a short text; refuse other types and what is longer than ``limit`` characters."""
     if not isinstance(value, str) or len(value) > limit:
@@ -203,7 +211,9 @@ def read_order(account: Any, instrument: Instrument, fields: Dict[str, Any]) -> 
     get = fields.get
     position = account.position(instrument)
     execution = get('execInst')
-    instructions = words(execution, 'Invalid execInst') if execution else ()
+    instructions = ()  # type: Tuple[str, ...]
+    if execution:
+        instructions = instructions_of(execution) if type(execution) is str else words(execution, 'Invalid execInst')
     side, quantity = read_side(get('side'), get('orderQty'), 'Close' in instructions, position, fields)
     price, kind = get('price'), get('ordType')
     if price == '':
@@ -306,12 +316,12 @@ def default_type(fields: Dict[str, Any], price: Any, instructions: Tuple[str, ..
 
 def read_instructions(order: Order, instructions: Tuple[str, ...]) -> None:
     """Take over execInst, checked against the order's type."""
-    if 'AllOrNone' in instructions or 'AllOrNone'.lower() in [word.lower() for word in instructions]:
-        raise Refusal(400, 'Unsupported execInst')
-    for word in instructions:
-        if word not in INSTRUCTIONS:
-            raise Refusal(400, 'Invalid execInst')
-    if len([word for word in instructions if word in TRIGGERS]) > 1:
+    if not KNOWN.issuperset(instructions):
+        if 'allornone' in [word.lower() for word in instructions]:
+            raise Refusal(400, 'Unsupported execInst')
+        raise Refusal(400, 'Invalid execInst')
+    triggers = len([word for word in instructions if word in TRIGGERS])
+    if triggers > 1:
         raise Refusal(400, 'Invalid execInst')
     order.post_only = 'ParticipateDoNotInitiate' in instructions
     order.close = 'Close' in instructions
@@ -321,7 +331,7 @@ def read_instructions(order: Order, instructions: Tuple[str, ...]) -> None:
         raise Refusal(400, 'Invalid ordType for execInst')
     if order.post_only and order.time_in_force in ('ImmediateOrCancel', 'FillOrKill'):
         raise Refusal(400, 'Invalid ordType or timeInForce for execInst')
-    if any(word in TRIGGERS for word in instructions) and order.kind not in STOP_TYPES and order.kind != 'Pegged' or \
+    if triggers and order.kind not in STOP_TYPES and order.kind != 'Pegged' or \
             'Fixed' in instructions and order.kind != 'Pegged':
         raise Refusal(400, 'Invalid ordType for execInst')
     if order.within_mark and 'LastPrice' not in instructions:
@@ -443,7 +453,8 @@ def new_row(order: Order, fields: Dict[str, Any], stamp: str) -> Dict[str, Any]:
         row['price'] = order.instrument.price_of(order.price_ticks)
     execution = fields.get('execInst')
     if execution:
-        row['execInst'] = ','.join(words(execution, 'Invalid execInst'))
+        instructions = instructions_of(execution) if type(execution) is str else words(execution, 'Invalid execInst')
+        row['execInst'] = ','.join(instructions)
     if order.display is not None:
         row['displayQty'] = order.display
     if order.stop_ticks is not None:
