@@ -292,9 +292,12 @@ def check(found):
         print('{}: median {:.1f} ms, 99 of 100 within {:.1f} ms; beside those who do not read {:.1f}, {:.1f} ms'.format(
             name, *[1000 * value for some in (before, beside) for value in (
                 statistics.median(some), some[len(some) * 99 // 100])]))
-        assert statistics.median(beside) < 0.25 + ours and beside[len(beside) * 99 // 100] < 1.0 + ours_at_most
-        assert statistics.median(beside) < 2 * statistics.median(before) + 0.05 + ours, (
+        # A slow machine is slow in both halves; who does not read must make no difference.
+        assert statistics.median(beside) < 2 * statistics.median(before) + 0.2 + ours, (
             'others notice those who do not read')
+        assert beside[len(beside) * 99 // 100] < 3 * before[len(before) * 99 // 100] + 0.5 + ours_at_most, (
+            'others notice those who do not read')
+        assert statistics.median(beside) < 1 and beside[len(beside) * 99 // 100] < 5
     memory = found['memory']
     history, growth = memory[0] - found['at first'], max(memory) - memory[0]
     print('memory: {:.0f} MB, {:.0f} MB more by the history of the first half, {:.0f} MB more beside those who do not '
