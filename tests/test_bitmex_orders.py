@@ -261,8 +261,8 @@ def test_refused_order_does_not_keep_the_others_back(bot, orders, caplog):
     assert [(order['price'], type(error)) for order, error in rows.errors] == [(5001, OrderRejected),
                                                                                (5002, InsufficientFunds)]
     assert rows.errors[1][1].required == 5929700 and rows.errors[0][0] is wanted[1]
-    lines = [(record.module, record.getMessage()) for record in caplog.records]
-    assert lines[0] == ('bitmex', 'Sell 100 @ 5001: POST /order: 400 Invalid price tickSize')
+    lines = [record.getMessage() for record in caplog.records if record.module == 'bitmex']
+    assert lines[0] == 'Sell 100 @ 5001: POST /order: 400 Invalid price tickSize'
 
 
 def test_order_that_does_not_rest_comes_back_as_it_is(bot, orders):
