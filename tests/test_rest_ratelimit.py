@@ -167,3 +167,14 @@ def test_exchanges_bucket_is_never_overdrawn(seed, others):
                       headers(60, int(minute.tokens(now)), int(second.tokens(now)) if path == '/order' else None))
         now += rng.random() * 0.05
     assert refused == 0
+
+
+@pytest.mark.parametrize('start', [0.0, 1.8e9])
+def test_a_wait_ends_whatever_the_clock_shows(start):
+    """On a clock that shows the Unix time the shortest waits are shorter than its steps."""
+    limiter = RateLimiter()
+    heard(limiter, start, limit=120, remaining=0)
+    waits = []
+    while len(waits) < 9 and limiter.wait(start + sum(waits), READ, '/instrument'):
+        waits.append(limiter.wait(start + sum(waits), READ, '/instrument'))
+    assert len(waits) < 9 and 6.4 < sum(waits) < 6.6

@@ -42,7 +42,8 @@ def start(folder):
     for process in started:
         if process.poll() is None:
             process.kill()
-        process.communicate()
+        if not process.stdin.closed:
+            process.communicate()
 
 
 def test_a_second_bot_of_the_kind_is_refused_with_a_way_out(folder, start):

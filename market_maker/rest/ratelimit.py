@@ -26,6 +26,7 @@ RESERVE = 0.1             # part of each bucket that only cancels may use
 SECOND_LIMIT = 10         # requests a second on the routes below, until the exchange says otherwise
 SECOND = 1.02             # seconds in which no more than that go out; a little more than one: requests travel unevenly
 NOISE = 1e-6              # seconds that are no wait: what a few float operations leave of one that is over
+ROUNDING = 1e-5           # of a token: a wait so short that a clock of large numbers might not move would have no end
 REMEMBERED = 30           # latest requests on those routes whose time is kept; a higher limit is left to the bucket
 SAFE_ROUTES = ('/order/cancelAllAfter',)   # may draw on the reserve as well: without it every order is cancelled
 SECOND_ROUTES = frozenset(('/order', '/order/all', '/position/isolate', '/position/leverage',
@@ -53,7 +54,7 @@ class Bucket(object):
     def wait(self, now: float, keep: float) -> float:
         """Return the seconds until one token can be taken with ``keep`` left behind."""
         missing = 1 + min(keep, self.limit - 1) - self.tokens(now)
-        return max(0.0, missing * self.interval / self.limit) if missing > 1e-9 else 0.0
+        return max(0.0, missing * self.interval / self.limit) if missing > ROUNDING else 0.0
 
 
 class RateLimiter(object):
