@@ -384,11 +384,13 @@ def test_a_ladder_of_the_users_own_kind_is_no_error_under_his_strategy(caplog):
 
 
 def test_an_address_elsewhere_needs_keys():
-    """With the ways on; on this machine no key is needed."""
+    """With the ways on; neither on this machine nor for a dry run is a key needed."""
     text = fault(BASE_URL='https://testnet.bitmex.com/api/v1/')
 
     assert 'API_KEY' in text and 'BITMEX_API_KEY' in text and '--local' in text
     with settings.override(BASE_URL='https://testnet.bitmex.com/api/v1/', API_KEY='k', API_SECRET='s'):
+        validate()
+    with settings.override(BASE_URL='https://testnet.bitmex.com/api/v1/', DRY_RUN=True):
         validate()
 
 
