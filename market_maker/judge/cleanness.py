@@ -12,6 +12,7 @@ from market_maker.judge.walk import SIDES, Walk
 CYCLES = 2           # whole calls of converge_orders that the bot has to put its orders right
 LATE_TIMER = 1.0     # seconds by which the exchange's dead man's switch may be late
 RESERVE = 0.1        # part of the minute's allowance that the bot keeps for cancels
+LOOK = 2.0           # seconds that the last look for an order of unknown fate may have to wait for its turn
 HUNG = 60.0          # seconds without a cycle, and without a trouble, after which the bot hangs
 
 
@@ -115,7 +116,7 @@ def _doubts(evidence):
                             event.status >= 500 and not (event.status == 503 and SHED in event.text))
                 for name in (fields.get('clOrdID'), fields.get('orderID'), fields.get('origClOrdID')):
                     if name and doubtful:
-                        open_since.setdefault(str(name), (request.at, request.at + certain))
+                        open_since.setdefault(str(name), (request.at, event.at + certain + LOOK))
             elif request.verb == 'GET' and request.path == '/order' and event.is_delivered:
                 for names in event.rows:
                     for name in names:
