@@ -72,9 +72,10 @@ def test_trading_volume_and_quote_ratios(world):
     assert value['volumeXBT'] == pytest.approx(0.6, rel=1e-4) and value['QVR'] == pytest.approx(5 / 0.6, rel=1e-4)
     world.exchange.advance(NOW + 2 * HOUR)
     assert 'QVR' not in world.get('/user/quoteValueRatio')
-    world.exchange.advance(NOW + 31 * DAY)
-    assert world.get('/user/tradingVolume')[0]['advUsd'] == 0
-    assert world.get('/user/quoteFillRatio')['quoteFillRatioMavg7'] == 0
+    activity = world.one.activity
+    assert activity.volume_row(NOW + 29 * DAY)['advUsd'] == 1000 and activity.volume_row(NOW + 31 * DAY)['advUsd'] == 0
+    assert activity.fill_ratio_row(1, NOW + 6 * DAY)['quoteFillRatioMavg7'] == 0.2
+    assert activity.fill_ratio_row(1, NOW + 7 * DAY)['quoteFillRatioMavg7'] == 0
 
 
 def test_activity_keeps_a_month(world):
