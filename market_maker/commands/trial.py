@@ -245,7 +245,7 @@ class Trial(object):
     def calm_down(self) -> None:
         """Wait until the bot has made some undisturbed cycles, and everything of unknown fate has been looked for."""
         since, seen = time.monotonic(), self.cycles()
-        certain = (self.plan.certain or 60.0) + 1.0
+        certain = (self.plan.certain or 60.0) + 3.0
         self.wait(lambda: not self.is_alive() or (time.monotonic() - since > certain and
                                                   self.cycles() >= seen + CYCLES), certain + END_WITHIN)
 

@@ -10,6 +10,7 @@ from market_maker.judge.walk import Walk
 SHED = 'overloaded'        # in the text of a 503 that never reached the engine (BitMEX, "Load shedding")
 IN_FLIGHT = 0.5            # seconds that what was sent already may need to arrive
 EARLY = 0.05               # seconds by which a wait may be cut: clocks are read at both ends
+LATE_LOOK = 2.0            # seconds that the last look for an order of unknown fate may have to wait for its turn
 SLACK = 0.5                # tokens by which two clocks may differ about a bucket
 CLOCK = 'clock-skew'       # in the words for a fault of the exchange's clock
 FORGIVEN = 'DELETE'        # the minute's limit is counted, but never refuses a cancel
@@ -139,7 +140,7 @@ def _unresolved(evidence):
     # type: (Evidence) -> str
     """Return the first command that is still open although its fate was long certain."""
     for command in evidence.commands or ():
-        if command.state in OPEN_STATES and command.age > evidence.rules.certain:
+        if command.state in OPEN_STATES and command.age > evidence.rules.certain + LATE_LOOK:
             return 'the {} of {} is still {} after {:.1f} s'.format(
                 command.kind, command.clOrdID or command.orderID, command.state, command.age)
     return ''
