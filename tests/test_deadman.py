@@ -256,8 +256,8 @@ def test_a_manual_order_disarms_it_and_is_never_touched(monkeypatch, caplog):
 
         manual = one.place(clOrdID='by hand')['orderID']
         soon(lambda: one.switch() is None, what=lambda: caplog.text)
-        assert "The dead man's switch is off: it would cancel 1 orders of this account that are not this bot's" in (
-            caplog.text)
+        words = "The dead man's switch is off: it would cancel 1 orders of this account that are not this bot's"
+        soon(lambda: words in caplog.text, what=lambda: caplog.text)
         soon(lambda: len(one.own()) == 4)
 
         one.testnet.call(lambda: one.testnet.exchange.cancel(one.account(), {'orderID': manual}))
