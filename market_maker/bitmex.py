@@ -138,6 +138,15 @@ class BitMEX(object):
     def gate(self, gate: Any) -> None:
         self._sender.gate = gate
 
+    @property
+    def heard(self) -> Any:
+        """What is told of each order row that answers a create or an amend, as soon as it comes, on whatever thread."""
+        return self._sender.heard
+
+    @heard.setter
+    def heard(self, heard: Any) -> None:
+        self._sender.heard = heard
+
     def remember(self, root: Optional[str] = None) -> StateFolder:
         """Keep what must outlive this process in the account's state folder from now on, and return the folder.
 

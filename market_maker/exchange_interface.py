@@ -21,7 +21,7 @@ from market_maker.orders.results import Results
 from market_maker.rest.names import is_generated, new_name
 from market_maker.settings import changes, command_line, settings
 from market_maker.state import losses
-from market_maker.state.ledger import AMEND, UNKNOWN
+from market_maker.state.ledger import AMEND, CANCEL, UNKNOWN
 from market_maker.utils import constants, log
 from market_maker.utils.errors import (AuthenticationError, LimitReached, MarketClosedError, MarketEmptyError,
                                        MarketMakerError, OrderNotFound, OutcomeUnknown, SettingsError)
@@ -78,6 +78,7 @@ class ExchangeInterface(object):
         if not dry_run:
             self.bitmex.remember()
             self.bitmex.gate = self._why_not
+            self.bitmex.heard = self._hear
         self.results = Results()
         self._commands = commands.Commands()
         self._own_names = {}      # type: Dict[Any, bool]   # clOrdID -> whether we generate such names
@@ -148,6 +149,11 @@ class ExchangeInterface(object):
         if self.is_closing:
             return 'the bot is shutting down'
         return self.why_closed() or self._beyond_limit(order)
+
+    def _hear(self, row):
+        # type: (Dict[str, Any]) -> None
+        """Remember an answer when it comes, not when the last order of its list has one."""
+        self._note([row])
 
     def _beyond_limit(self, order):
         # type: (Dict[str, Any]) -> str
@@ -572,10 +578,11 @@ class ExchangeInterface(object):
             raise
 
     def doubtful(self, orders: List[Dict[str, Any]]) -> List[Dict[str, Any]]:
-        """Return those of these orders with an amend of unknown fate, which has been looked for in vain."""
+        """Return those of these orders with an amend or a cancel of unknown fate, which has been looked for in vain."""
         ledger = self.bitmex.ledger
         names = {name for record in (ledger.unresolved() if ledger is not None else ())
-                 if record.kind == AMEND and record.state == UNKNOWN for name in (record.clOrdID, record.orderID)}
+                 if record.kind in (AMEND, CANCEL) and record.state == UNKNOWN
+                 for name in (record.clOrdID, record.orderID)}
         names.discard('')
         return [order for order in orders if names and not names.isdisjoint((order.get('clOrdID'), order['orderID']))]
 

@@ -267,3 +267,14 @@ def test_pool_starts_as_many_threads_as_are_needed():
     pool.hand(lambda: done.append('again'))
     http_server.wait_for(lambda: done[-1] == 'again')
     pool.close()
+
+
+def test_each_answer_is_told_of_when_it_comes(server, bot):
+    """Whoever has to see the echo of an order in time must not wait for the last of its list."""
+    Desk(server)
+    told = []
+    bot.heard = lambda row: told.append((row['orderID'], len(told)))
+
+    rows = bot.amend_orders(amends(3))
+
+    assert sorted(name for name, _ in told) == sorted(row['orderID'] for row in rows)

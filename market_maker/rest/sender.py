@@ -66,6 +66,7 @@ class Sender(object):
         # type: (Any, Callable[..., None], Any) -> None
         self.ledger = ledger   # type: Any
         self.gate = None       # type: Optional[Callable[[Dict[str, Any]], str]]   # why an order may not go out now, or ''
+        self.heard = None      # type: Optional[Callable[[Dict[str, Any]], None]]   # told of each answered order row
         self._client = client
         self._report = report
         self._pool = SendPool()
@@ -265,6 +266,8 @@ class Sender(object):
                     self._remember(outcome)
                     self._unsure.difference_update(names_of(body))
             self._changed.notify_all()
+        if self.heard is not None and isinstance(outcome, dict) and outcome.get('orderID'):
+            self.heard(outcome)
         record = batch.records.get(place)
         if record is not None:
             self._note(record, outcome)
