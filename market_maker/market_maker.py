@@ -825,13 +825,16 @@ class OrderManager(object):
 
     def _mm_sum_up_watch(self):
         # type: () -> None
+        """Log what the guard has found, where there was anything to look at."""
         if self._mm_guard is None:
             return
         counts = self._mm_guard.counts
-        logger.info('Audits: %d; found %d ghosts, %d zombies, %d altered orders, %d wrong positions, '
-                    '%d fills not told of',
-                    counts.audits, counts.ghosts, counts.zombies, counts.altered, counts.positions, counts.fills)
-        logger.info('Gaps: %d, %.1f s without data', counts.gaps, counts.seconds)
+        if counts.audits:
+            logger.info('Audits: %d; found %d ghosts, %d zombies, %d altered orders, %d wrong positions, '
+                        '%d fills not told of',
+                        counts.audits, counts.ghosts, counts.zombies, counts.altered, counts.positions, counts.fills)
+        if counts.gaps:
+            logger.info('Gaps: %d, %.1f s without data', counts.gaps, counts.seconds)
 
     def _mm_money(self):
         # type: () -> Tuple[str, float]
