@@ -1,6 +1,7 @@
 """Lists of orders over several connections at once: their order, the limits, interrupts, what is known afterwards."""
 import random
 import signal
+import statistics
 import threading
 import time
 
@@ -10,7 +11,6 @@ import http_server
 from jitter import Jitter
 from market_maker import bitmex
 from market_maker.rest.pool import SENDERS, SendPool
-from market_maker.rest.sender import HEAD_START
 from market_maker.rest.transport import Transport
 from market_maker.utils.errors import APIError, ConnectionLost, OrderRejected, OutcomeUnknown
 
@@ -88,15 +88,20 @@ def test_twelve_amends_take_two_round_trips(server, bot):
 
 
 def test_orders_begin_in_the_order_of_the_list(server, bot):
-    """Inner levels come first in the list, and first to the exchange."""
+    """Inner levels come first in the list, and first to the exchange.
+
+    They travel on different connections and are read by different threads, so neighbours may change places: a few in a
+    list as a rule, and nobody is overtaken by more than a pool.
+    """
     desk = Desk(server, 0.02)
     bot.amend_orders(amends(8))
-    desk.names = []
-    with Jitter() as jitter:
+    late = []
+    for _ in range(5):
+        desk.names = []
         bot.amend_orders(amends(12))
-    late = [abs(place - int(name.split()[1])) for place, name in enumerate(desk.names)]
-    # They travel on different connections: neighbours may change places, on a machine that is late all of a pool.
-    assert sum(late) <= 6 or jitter.worst > HEAD_START and max(late) < SENDERS, desk.names
+        late.append([abs(place - int(name.split()[1])) for place, name in enumerate(desk.names)])
+    assert statistics.median(sum(places) for places in late) <= 6, late
+    assert max(max(places) for places in late) < SENDERS, late
 
 
 def test_never_above_ten_a_second(server, bot):
