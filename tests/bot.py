@@ -18,15 +18,18 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def until(condition, seconds, what):
-    """Poll the condition until it is true and return its value; fail with ``what`` when the time is up."""
+def until(condition, seconds, what, every=0.02):
+    """Poll the condition until it is true and return its value; fail with ``what`` when the time is up.
+
+    What asks the exchange with the bot's own key does so ``every`` fifth of a second: the bot needs its requests.
+    """
     deadline = time.time() + seconds
     while True:
         value = condition()
         if value:
             return value
         assert time.time() < deadline, what() if callable(what) else what
-        time.sleep(0.02)
+        time.sleep(every)
 
 
 class Bot:

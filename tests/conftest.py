@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import sys
+import threading
 
 import pytest
 
@@ -48,9 +49,18 @@ def own_world(monkeypatch, state_root):
     for name in ('BITMEX_API_KEY', 'BITMEX_API_SECRET', 'BITMEX_BASE_URL'):
         monkeypatch.delenv(name, raising=False)
     yield
+    _end_guards()
     settings = sys.modules.get('market_maker.settings')
     if settings is not None:
         settings.forget()
+
+
+def _end_guards():
+    """End the watches of managers that a test left behind: they would read the settings of the tests that follow."""
+    for thread in threading.enumerate():
+        watch = getattr(thread, '_target', None)   # gone once it has ended
+        if thread.name == 'bitmex-guard' and watch is not None:
+            watch.__self__.stop()
 
 
 @pytest.fixture

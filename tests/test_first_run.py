@@ -34,6 +34,11 @@ class Project(Bot):
             return None
         return answer.json() if answer.status_code == 200 else None
 
+    def ladder(self):
+        """Return the rows of twelve orders that rest, or None while there are not so many."""
+        rows = self.open_orders() or ()
+        return rows if len(rows) == 12 else None
+
     def is_up(self):
         """Tell whether somebody listens on the port, without being a client of his."""
         with socket.socket() as probe:
@@ -58,7 +63,7 @@ def test_two_commands_quote_and_a_signal_leaves_nothing_behind(project, ending):
     assert made.returncode == 0, made.stdout
     started = time.time()
     project.start('XBTUSD')
-    rows = until(lambda: len(project.open_orders() or ()) == 12 and project.open_orders(), 15, project.text)
+    rows = until(project.ladder, 15, project.text, 0.2)
     assert time.time() - started < 5, 'twelve orders rested only after {:.1f} s'.format(time.time() - started)
     assert sorted(row['side'] for row in rows) == ['Buy'] * 6 + ['Sell'] * 6
     assert max(row['price'] for row in rows if row['side'] == 'Buy') < min(
@@ -77,7 +82,7 @@ def test_two_commands_quote_and_a_signal_leaves_nothing_behind(project, ending):
 def test_a_second_bot_shares_the_exchange(project, tmp_path):
     assert project.run('setup').returncode == 0
     project.start('XBTUSD')
-    until(lambda: len(project.open_orders() or ()) == 12, 15, project.text)
+    until(project.ladder, 15, project.text, 0.2)
     folder = tmp_path / 'second'
     folder.mkdir()
     second = Project(folder, project.url)
@@ -86,9 +91,10 @@ def test_a_second_bot_shares_the_exchange(project, tmp_path):
         settings.write('\nORDERID_PREFIX = "second_"\n')
     second.start('XBTUSDT')
     try:
-        until(lambda: {row['symbol'] for row in project.open_orders() or ()} == {'XBTUSD', 'XBTUSDT'}, 15, second.text)
+        until(lambda: {row['symbol'] for row in project.open_orders() or ()} == {'XBTUSD', 'XBTUSDT'}, 15, second.text,
+              0.2)
         assert project.stop() == 0, project.text()
-        left = until(lambda: project.open_orders(), 5, second.text)
+        left = until(project.open_orders, 5, second.text, 0.2)
         assert {row['symbol'] for row in left} == {'XBTUSDT'}
     finally:
         assert second.stop() == 0, second.text()
