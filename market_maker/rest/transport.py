@@ -243,9 +243,10 @@ class _Adapter(HTTPAdapter):
 
             def getresponse(self, *args, **options):
                 # type: (*Any, **Any) -> Any
-                """Return the answer; by now the request is written."""
-                if adapter.written is not None:
-                    adapter.written()
+                """Return the answer; by now the request is written.  (urllib3 before 2 calls this twice.)"""
+                written, adapter.written = adapter.written, None
+                if written is not None:
+                    written()
                 return pool_connection.getresponse(self, *args, **options)
 
         pool_connection = pool.ConnectionCls
