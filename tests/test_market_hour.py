@@ -9,11 +9,13 @@ import tracemalloc
 
 import pytest
 
-from engine_world import NOW, check_laws
-from local_client import Client, Socket
-from market_maker.server.local_exchange import running
-from market_maker.simulator import account, bins, exchange, laws, market, tables
-from market_maker.simulator.instruments import catalogue
+pytest.importorskip('aiohttp', reason='the local exchange needs the testnet extra')
+
+from engine_world import NOW, check_laws  # noqa: E402
+from local_client import Client, Socket  # noqa: E402
+from market_maker.server.local_exchange import running  # noqa: E402
+from market_maker.simulator import account, bins, exchange, laws, market, tables  # noqa: E402
+from market_maker.simulator.instruments import catalogue  # noqa: E402
 
 resource = pytest.importorskip('resource', reason='memory is read as Unix tells it')
 
