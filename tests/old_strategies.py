@@ -163,10 +163,11 @@ class Threaded(OrderManager, threading.Thread):
         self.daemon = True
         self.orders = []
         self.position = 0
+        self.going = True
         OrderManager.__init__(self)
 
     def run(self):
-        while True:
+        while self.going:
             self.converge_orders(list(self.orders), [])
             time.sleep(0.05)
 
@@ -176,7 +177,11 @@ class Threaded(OrderManager, threading.Thread):
 
 manager = Threaded()
 manager.start()
-manager.run_loop()
+try:
+    manager.run_loop()
+finally:
+    manager.going = False
+    manager.join(5)
 '''
 
 NAMES_AND_KINDS_OF_ITS_OWN = '''
