@@ -90,6 +90,25 @@ def test_everything_that_an_account_has_survives_a_restart(path):
         assert Client(testnet, 'reader', 'r').send('POST', '/order', LIMIT).status_code == 403
 
 
+def test_orders_of_one_moment_are_listed_as_they_came(path):
+    """A stop has no place in the book, an order that was made larger a later one; both stay where they are listed."""
+    with start(path) as testnet:
+        testnet.call(lambda: orders_of_one_moment(testnet.exchange))
+        before = [order['clOrdID'] for order in Client(testnet, 'alice', 'hers').get('/order')]
+    with start(path) as testnet:
+        after = [order['clOrdID'] for order in Client(testnet, 'alice', 'hers').get('/order')]
+
+    assert after == before == ['larger', 'resting', 'stop']
+
+
+def orders_of_one_moment(exchange):
+    account = exchange.account_of('alice')
+    exchange.place(account, dict(LIMIT, clOrdID='larger'))
+    exchange.place(account, dict(LIMIT, clOrdID='resting'))
+    exchange.place(account, dict(LIMIT, clOrdID='stop', price=None, stopPx=61000))
+    exchange.amend(account, {'origClOrdID': 'larger', 'orderQty': 300})
+
+
 def test_orders_live_on_in_their_place(path):
     """Time priority, linked orders, stops, icebergs, reduce-only and amends go on as if nothing had been."""
     with start(path) as testnet:

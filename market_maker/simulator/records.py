@@ -96,8 +96,12 @@ def restore(exchange: Any, house: Dict[str, Any], accounts: Iterable[Dict[str, A
         exchange.accounts[number].executions.append(row)
     for number, row in transactions:
         exchange.accounts[number].transactions.append(row)
-    for number, record in sorted(orders, key=lambda one: (one[1]['finished_at'], one[1]['ticket'])):
-        _restore_order(exchange, exchange.accounts[number], record, house)
+    # Open orders are listed as they came (0.0), finished ones as they ended, resting ones queue by their tickets.
+    resting = []   # type: List[Order]
+    for number, record in sorted(orders, key=lambda one: one[1]['finished_at']):
+        resting += _restore_order(exchange, exchange.accounts[number], record, house)
+    for order in sorted(resting, key=lambda one: one.ticket):
+        _rest(exchange, order)
     # The house may have been noted a moment before the last ids were given out.
     exchange.go_on_from([number + SKIPPED for number in house['numbers']])
     for currency, amount in house['fund'].items():
@@ -147,10 +151,11 @@ def _restore_position(exchange: Any, account: Any, symbol: str, values: List[Any
     exchange.journal.mark_all(position)
 
 
-def _restore_order(exchange: Any, account: Any, record: Dict[str, Any], house: Dict[str, Any]) -> None:
+def _restore_order(exchange: Any, account: Any, record: Dict[str, Any], house: Dict[str, Any]) -> List[Order]:
+    """Give an account its order back; return it when it has to go into the book, which is left to the caller."""
     symbol = record['symbol']
     if record['is_final'] and symbol not in exchange.tapes:
-        return
+        return []
     instrument = _instrument(exchange, symbol, house)
     tape, position = exchange.tapes[symbol], account.position(instrument)
     order = Order(account, position, instrument, record['side'], record['price_ticks'], record['quantity'])
@@ -160,7 +165,7 @@ def _restore_order(exchange: Any, account: Any, record: Dict[str, Any], house: D
         account.finished[order.order_id] = order
         if order.client_id:
             account.finished_by_client[order.client_id] = order
-        return
+        return []
     account.orders[order.order_id] = order
     if order.client_id:
         account.by_client[order.client_id] = order
@@ -169,10 +174,13 @@ def _restore_order(exchange: Any, account: Any, record: Dict[str, Any], house: D
         account.links.setdefault(order.link, []).append(order)
     if order.is_armed and not order.is_held:
         exchange.trigger.arm(order, tape)
-    if record['rests']:
-        exchange.matcher.rest(order, tape)
-        if order.reduce_only:
-            position.reducers.append(order)
+    return [order] if record['rests'] else []
+
+
+def _rest(exchange: Any, order: Order) -> None:
+    exchange.matcher.rest(order, exchange.tapes[order.instrument.symbol])
+    if order.reduce_only:
+        order.position.reducers.append(order)
 
 
 def _balance(exchange: Any) -> None:
