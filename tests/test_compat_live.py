@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from bot import STOP_SIGNALS
 from old_strategies import SCRIPTS
 
 pytest.importorskip('aiohttp', reason='the local exchange needs the testnet extra')
@@ -135,7 +136,7 @@ def test_the_bot_runs_a_strategy_by_file(tmp_path, testnet):
                  ['-m', 'market_maker', 'XBTUSD', '--strategy', 'mine.py'])
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize('number', STOP_SIGNALS)
 def test_the_bot_leaves_nothing_behind(tmp_path, testnet, number):
     process = started(tmp_path, testnet, '-m', 'market_maker', 'XBTUSD')
     assert wait_until(lambda: len(resting(testnet)) == 12, 5.0)
