@@ -678,7 +678,10 @@ class ExchangeInterface(object):
         return self.results
 
     def realised(self) -> int:
-        """Return by how much the wallet has changed in this run, in minor units: profits less fees and funding."""
+        """Return by how much the wallet has changed in this run, in minor units: profits less fees and funding.
+
+        It is that of the whole account: other contracts settled in our currency, deposits and withdrawals count too.
+        """
         wallet = self._funds().get('walletBalance')
         return 0 if wallet is None or self.results.wallet_before is None else wallet - self.results.wallet_before
 

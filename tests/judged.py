@@ -134,8 +134,8 @@ class Run(object):
         values = dict(events=self.events, wanted=self.wanted, names=self.names, own_names=self.own,
                       troubles=self.troubles, process=Process((99.0,), None, 0, stopped, None, stopped + 0.5),
                       commands=self.commands, fills=self.fills, summary=None,
-                      books=Books(self.position, self.wallet), contract=CONTRACT, rules=RULES, start_quantity=0,
-                      start_cost=0)
+                      books=Books(self.position, self.wallet), contract=CONTRACT, neighbours=(), rules=RULES,
+                      start_quantity=0, start_cost=0)
         values.update(replaced)
         return Evidence(**values)
 

@@ -24,11 +24,18 @@ WICKED = {
     # It takes the bot's own cancels away from it, so orders pile up where they are not wanted.
     'g': """
 class Wicked(OrderManager):
+    passes = 0
+
     def place_orders(self):
+        self.passes += 1
         self.exchange.cancel_orders = lambda orders: orders
         self.exchange.pull = lambda orders: None
         self.exchange.amend_orders = lambda orders: []
         OrderManager.place_orders(self)
+
+    def get_price_offset(self, index):
+        price = OrderManager.get_price_offset(self, index) * (1 + 0.001 * self.passes * (1 if index > 0 else -1))
+        return self.exchange.get_instrument()['tickSize'] * round(price / self.exchange.get_instrument()['tickSize'])
 """,
     # It sends orders past converge_orders until the position is beyond its limit.
     'b': """
@@ -125,7 +132,8 @@ def test_the_bot_ends_with_the_command(tmp_path, ending):
     kept = tmp_path / 'kept'
     command = subprocess.Popen([sys.executable, '-m', 'market_maker', 'chaos', '--seed', '1', '--keep', str(kept)],
                                cwd=project(tmp_path), env=dict(os.environ, PYTHONPATH=CHECKOUT),
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, universal_newlines=True)
+                               preexec_fn=hear_interrupts, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               universal_newlines=True)
     diary = str(kept / 'seed-1' / 'diary.jsonl')
     until(lambda: os.path.exists(diary) and open(diary).read().endswith('\n'), 30, 'the bot did not start')
     with open(diary) as file:
@@ -136,6 +144,11 @@ def test_the_bot_ends_with_the_command(tmp_path, ending):
     assert command.wait(30) == 1
     assert 'interrupted' in command.communicate()[0]
     until(lambda: not is_running(pid), 10, 'the bot outlived the command')
+
+
+def hear_interrupts():
+    """Undo what a shell does to the jobs that it runs in the background, and what they hand on to their children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def is_running(pid):

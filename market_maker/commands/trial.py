@@ -28,9 +28,9 @@ from market_maker.server import local_exchange
 from market_maker.server.recorder import Recorder
 
 KEY, SECRET = 'ChaosBotKey', 'chaos-bot-secret-of-no-worth'
-# Where orders by hand are placed besides the bot's own contract: one that is settled in another currency, so that what
-# they trade there does not show in the bot's wallet.
-NEIGHBOURS = {'XBTUSDT': 'ETHUSD'}
+# Where orders by hand are placed besides the bot's own contract; what they trade goes through the same wallet, which
+# the judge allows for.
+NEIGHBOURS = {'ETHUSD': 'XBTUSD'}
 START_WITHIN = 40.0          # seconds for the bot to ask for its first ladder
 END_WITHIN = 40.0            # seconds for the bot to end when it is told to
 CERTAIN = 6.0                # seconds, scaled from a minute, after which an order of unknown fate is certainly absent
@@ -99,7 +99,7 @@ class Trial(object):
             self.testnet.call(lambda: self.testnet.exchange.add_key(self.account, self.key, SECRET))
             return self
         options.setdefault('accounts', [{'key': KEY, 'secret': SECRET}])
-        options.setdefault('symbols', [plan.symbol, NEIGHBOURS.get(plan.symbol, 'XBTUSDT')])
+        options.setdefault('symbols', [plan.symbol, NEIGHBOURS.get(plan.symbol, 'ETHUSD')])
         options.setdefault('rate_limits', True)
         self.testnet = self._stack.enter_context(local_exchange.running(plan.market, seed=plan.seed, **options))
         self.testnet.call(self._prepare)
@@ -277,7 +277,7 @@ class Trial(object):
         settings = next((line for line in told if line['what'] == 'settings'), {})
         names = {converged: {name for line in told if line['what'] == 'names' and line['converged'] == converged
                              for name in line['names']} for converged in (True, False)}
-        events, books, contract = self.testnet.call(self._seen)
+        events, books, contract, neighbours = self.testnet.call(self._seen)
         starts = tuple(line['at'] for line in told if line['what'] == 'start')
         # Every process that was killed has begun once; one that was killed before it could say so is missing here.
         after = max([death.began for death in self._deaths] or [0.0])
@@ -287,7 +287,7 @@ class Trial(object):
         commands, fills = self._ledger()
         troubles = list(self.recorder.troubles) + self._dead(told)
         return Evidence(events, _wanted(told), names[True], names[True] | names[False], troubles, process, commands,
-                        fills, self._summary(), books, contract, self._rules(settings), 0, 0)
+                        fills, self._summary(), books, contract, neighbours, self._rules(settings), 0, 0)
 
     def _dead(self, told):
         # type: (List[Dict[str, Any]]) -> List[Trouble]
@@ -296,12 +296,14 @@ class Trial(object):
         return [death._replace(ended=min([end for end in ends if end > death.began] or [death.ended]))
                 for death in self._deaths]
 
-    def _seen(self) -> Tuple[List[Any], Books, Contract]:
-        instrument = self.testnet.exchange.instruments[self.plan.symbol]
-        position = self.account.position(instrument)
-        contract = Contract(instrument.symbol, instrument.kind, abs(instrument.row['multiplier']), instrument.lot,
-                            instrument.tick)
-        return list(self.recorder.events), Books(position.quantity, position.purse.wallet - self._wallet), contract
+    def _seen(self) -> Tuple[List[Any], Books, Contract, Tuple[Contract, ...]]:
+        instruments = [self.testnet.exchange.instruments[symbol] for symbol in self.testnet.exchange.tapes]
+        quoted = self.testnet.exchange.instruments[self.plan.symbol]
+        position = self.account.position(quoted)
+        neighbours = tuple(contract_of(one) for one in instruments
+                           if one is not quoted and one.currency == quoted.currency)
+        return (list(self.recorder.events), Books(position.quantity, position.purse.wallet - self._wallet),
+                contract_of(quoted), neighbours)
 
     def _rules(self, told):
         # type: (Dict[str, Any]) -> Rules
@@ -340,6 +342,12 @@ class Trial(object):
         amount, currency = result[0]
         return Summary(*([int(number) for number in closing[0]] +
                          [int(position[0]), int(Decimal(amount) * MINOR[currency])]))
+
+
+def contract_of(instrument: Any) -> Contract:
+    """Return what the judge is told of a contract of the exchange."""
+    return Contract(instrument.symbol, instrument.kind, abs(instrument.row['multiplier']), instrument.lot,
+                    instrument.tick)
 
 
 def _wanted(told):

@@ -89,15 +89,17 @@ which an order of unknown fate is known to be absent; ``minute`` and ``second`` 
 """
 
 Books = namedtuple('Books', 'quantity wallet_change')
-Books.__doc__ = """What the exchange's books say at the end: the position, and by how much the wallet has changed."""
+Books.__doc__ = """What the exchange's books say at the end: the position in the quoted contract, and by how much the
+wallet of its settlement currency has changed."""
 
 Evidence = namedtuple('Evidence', 'events wanted names own_names troubles process commands fills summary books '
-                                  'contract rules start_quantity start_cost')
+                                  'contract neighbours rules start_quantity start_cost')
 Evidence.__doc__ = """Everything there is on one run.
 
 ``events`` are in order; ``names`` are the clOrdIDs that came out of ``converge_orders``, ``own_names`` those that the
-bot sent at all; ``commands``, ``fills`` and ``summary`` may be None where there is no such thing.  ``start_quantity``
-and ``start_cost`` (signed minor units) are those of the position at the beginning.
+bot sent at all; ``commands``, ``fills`` and ``summary`` may be None where there is no such thing.  ``neighbours`` are
+the other contracts that are settled in the same currency, without a position at the beginning; ``start_quantity`` and
+``start_cost`` (signed minor units) are those of the position in the quoted one.
 """
 
 Finding = namedtuple('Finding', 'letter title is_kept words')

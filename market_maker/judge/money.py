@@ -53,7 +53,11 @@ class Account(object):
         self.quantity = quantity     # contracts, signed
         self.cost = entry_cost       # minor units, signed
         self.realised = 0            # before fees
-        self.fees = 0
+        self.fees = 0                # funding included
+
+    def pay(self, amount: int) -> None:
+        """Book what was paid (negative: received) for holding it."""
+        self.fees += amount
 
     def trade(self, change: int, trade_cost: int, trade_fee: int) -> None:
         """Book a signed number of contracts at their signed cost."""
@@ -73,5 +77,5 @@ class Account(object):
 
     @property
     def result(self) -> int:
-        """Realised, after fees."""
+        """Realised, after fees and funding."""
         return self.realised - self.fees

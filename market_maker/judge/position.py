@@ -4,10 +4,13 @@ from __future__ import absolute_import
 from typing import Any, Dict, List, Optional, Tuple  # noqa: F401
 
 from market_maker.judge import money
-from market_maker.judge.evidence import Evidence, Execution, OrderRow, in_words, is_own, start_of
+from market_maker.judge.evidence import (Contract, Evidence, Execution, OrderRow, in_words, is_own,  # noqa: F401
+                                         start_of)
 from market_maker.judge.walk import SIDES, Walk, most_wanted, quantity
 
 
+MOVES = ('Trade', 'Liquidation', 'Settlement')   # executions that change a position
+FUNDING = 'Funding'
 KNOWN_WITHIN = 1.0   # seconds within which the bot can know of what somebody else traded on the account
 
 
@@ -82,43 +85,52 @@ def _growth(evidence, walk, event, before, position, others):
 
 
 def miscount(evidence: Evidence) -> str:
-    """Return the first difference between the exchange's executions, its books, and what the bot has booked."""
-    account = money.Account(evidence.start_quantity, evidence.start_cost)
-    ours, funding = [], 0   # type: List[Dict[str, Any]], int
+    """Return the first difference between the exchange's executions, its books, and what the bot has booked.
+
+    What other contracts settled in the same currency earn and cost goes through the same wallet, so it counts for the
+    result, whoever traded them.
+    """
+    contracts = {one.symbol: one for one in evidence.neighbours + (evidence.contract,)}
+    accounts = {symbol: money.Account() for symbol in contracts}
+    accounts[evidence.contract.symbol] = money.Account(evidence.start_quantity, evidence.start_cost)
+    ours = []   # type: List[Dict[str, Any]]
     for event in evidence.events:
-        if not isinstance(event, Execution) or event.row.get('symbol') != evidence.contract.symbol:
+        if not isinstance(event, Execution) or event.row.get('symbol') not in contracts:
             continue
         row = event.row
-        if row.get('execType') == 'Funding':
-            funding += row.get('execComm') or 0
-        if not _is_ours(row, evidence):
-            continue
-        fault = _booked(evidence, account, row)
+        fault = _booked(contracts[row['symbol']], accounts[row['symbol']], row)
         if fault:
             return fault
-        if is_own(row, evidence):
+        if _is_ours(row, evidence) and is_own(row, evidence):
             ours.append(row)
-    return (_books(evidence, account, funding) or _ledger(evidence, ours) or
-            _words(evidence, ours, account, funding))
+    sums = accounts[evidence.contract.symbol].quantity, sum(account.result for account in accounts.values())
+    return _books(evidence, sums) or _ledger(evidence, ours) or _words(evidence, ours, sums)
 
 
-def _booked(evidence, account, row):
-    # type: (Evidence, money.Account, Dict[str, Any]) -> str
+def _booked(contract, account, row):
+    # type: (Contract, money.Account, Dict[str, Any]) -> str
     """Book an execution by the judge's own arithmetic; return where the exchange's row says something else."""
-    contract, size, price = evidence.contract, row['lastQty'], row['lastPx']
-    cost = money.cost(contract, row['side'], size, price)
+    kind = row.get('execType')
+    if kind not in MOVES + (FUNDING,):
+        return ''
+    size, price = row['lastQty'], row['lastPx']
     fee = money.fee(contract, size, price, row['commission'])
-    account.trade(_signed(row), cost, fee)
-    if (row['execCost'], row['execComm']) != (cost, fee):
-        return 'execution {}: {} {} @ {} cost {} and {} in fees, by the exchange {} and {}'.format(
-            row['execID'], row['side'], size, price, cost, fee, row['execCost'], row['execComm'])
+    if kind == FUNDING:
+        account.pay(fee)
+        said, true = 'Funding of {} @ {} is {}'.format(size, price, fee), (fee,)   # type: str, Tuple[int, ...]
+    else:
+        cost = money.cost(contract, row['side'], size, price)
+        account.trade(_signed(row), cost, fee)
+        said, true = '{} {} @ {} cost {} and {} in fees'.format(row['side'], size, price, cost, fee), (cost, fee)
+    theirs = (row['execCost'], row['execComm'])[-len(true):]
+    if theirs != true:
+        return 'execution {}: {}, by the exchange {}'.format(row['execID'], said, ' and '.join(map(str, theirs)))
     return ''
 
 
-def _books(evidence, account, funding):
-    # type: (Evidence, money.Account, int) -> str
-    """Return where the exchange's books differ from the sum of its executions."""
-    mine = account.quantity, account.result - funding
+def _books(evidence, mine):
+    # type: (Evidence, Tuple[int, int]) -> str
+    """Return where the exchange's books differ from the sum of its executions, a position and a result."""
     theirs = evidence.books.quantity, evidence.books.wallet_change
     if mine != theirs:
         return 'the executions add up to a position of {} and a result of {}, the books say {} and {}'.format(
@@ -149,14 +161,14 @@ def _ledger(evidence, ours):
     return ''
 
 
-def _words(evidence, ours, account, funding):
-    # type: (Evidence, List[Dict[str, Any]], money.Account, int) -> str
+def _words(evidence, ours, sums):
+    # type: (Evidence, List[Dict[str, Any]], Tuple[int, int]) -> str
     """Return where the bot's closing words differ."""
     said = evidence.summary
     if said is None:
         return ''
     bought, sold = [sum(row['lastQty'] for row in ours if row['side'] == side) for side in SIDES]
-    true = (len(ours), bought, sold, account.quantity, account.result - funding)
+    true = (len(ours), bought, sold) + sums
     if tuple(said) != true:
         return ('the bot sums up {} fills, {} bought, {} sold, position {}, result {}; true are {}, {}, {}, {}, {}'
                 .format(*(tuple(said) + true)))
