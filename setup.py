@@ -68,6 +68,7 @@ setup(
     package_data={'market_maker': ['py.typed']},
     include_package_data=False,
     zip_safe=False,
+    # future is there for strategies of the classic bot, which import from it
     install_requires=['requests>=2.25.1', 'websocket-client>=0.59.0', 'future'],
     extras_require={
         'testnet': TESTNET,

@@ -72,8 +72,11 @@ class Child(object):
 
 
 def environment(path=ROOT, **more):
-    """Return the environment of a contender; ``path`` is where it finds our package, '' for the installed one."""
-    return dict(os.environ, PYTHONPATH=path, PYTHONUNBUFFERED='1', **more)
+    """Return the environment of a contender; ``path`` is where it finds our package, '' for the installed one.
+
+    Byte code is written down, as it is at an installation, and not compiled anew by every process.
+    """
+    return dict(os.environ, PYTHONPATH=path, PYTHONUNBUFFERED='1', PYTHONDONTWRITEBYTECODE='', **more)
 
 
 def turns(contenders, number):

@@ -10,11 +10,16 @@ import sys
 import types
 from typing import Any  # noqa: F401
 
+from market_maker.utils import later
 from market_maker.utils.constants import VERSION as __version__
 
 __all__ = ['OrderManager', 'run', '__version__']
 
 MODULES = ('bitmex', 'contracts', 'custom_strategy', 'exchange_interface', 'market_maker', 'settings')
+
+# What requests, orjson and the standard library bring along and a running bot does not use; or, the last three, only to
+# start the local exchange or to word an error.
+UNUSED = ('charset_normalizer', 'idna', 'inspect', 'pickle', 'zipfile', 'difflib', 'subprocess', 'uuid')
 
 
 def run() -> None:
@@ -35,3 +40,4 @@ class _Package(types.ModuleType):
 
 
 sys.modules[__name__].__class__ = _Package
+later.defer(*UNUSED)

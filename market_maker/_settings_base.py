@@ -5,7 +5,7 @@ settings_base.py itself. The page is found by its place, not by its name, becaus
 a settings_base.py of its own.
 """
 import os as _os
-import runpy as _runpy
 
 _page = _os.path.join(_os.path.dirname(_os.path.dirname(_os.path.abspath(__file__))), 'settings_base.py')
-globals().update((name, value) for name, value in _runpy.run_path(_page).items() if not name.startswith('_'))
+with open(_page, 'rb') as _file:
+    exec(compile(_file.read(), _page, 'exec'))

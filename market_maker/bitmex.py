@@ -27,8 +27,6 @@ import threading
 from typing import Any, Dict, Iterable, List, Optional, Sequence, Tuple, Union  # noqa: F401
 from urllib.parse import urlsplit
 
-from future.utils import iteritems
-
 from market_maker import local
 from market_maker.rest import direct, ratelimit, retry
 from market_maker.rest.client import Client
@@ -551,4 +549,4 @@ def whole(body: Dict[str, Any]) -> Dict[str, Any]:
 
 def _without_none(order):
     # type: (Dict[str, Any]) -> Dict[str, Any]
-    return {name: value for name, value in iteritems(order) if value is not None}
+    return {name: value for name, value in order.items() if value is not None}

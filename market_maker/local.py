@@ -5,6 +5,7 @@ to it.  The key travels through that pipe, and its closing, by whatever end the 
 that the starter is gone; it then ends as soon as no other client is left.
 """
 import atexit
+import difflib
 import http.client
 import importlib.util
 import ipaddress
@@ -17,7 +18,6 @@ import tempfile
 import threading
 import time
 import uuid
-from difflib import get_close_matches
 from typing import Any, Dict, List, Optional, Sequence, Tuple  # noqa: F401
 from urllib.parse import urlsplit
 
@@ -319,7 +319,7 @@ def _check_symbols(symbols: Sequence[str], introduction: Dict[str, Any], base_ur
     known = [str(symbol) for symbol in introduction.get('symbols', [])]
     for symbol in symbols:
         if symbol.upper() not in known:
-            nearest = get_close_matches(symbol.upper(), known, 1)
+            nearest = difflib.get_close_matches(symbol.upper(), known, 1)
             raise SettingsError('{} does not trade on the local exchange at {}: {}there are {}'.format(
                 symbol, base_url, 'did you mean {}? '.format(nearest[0]) if nearest else '',
                 ', '.join(name for name in known if not name.startswith('.'))))

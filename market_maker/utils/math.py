@@ -6,7 +6,6 @@ although its binary value misses that by a hair: 388.62 / 0.01 is 38862 here, no
 from __future__ import absolute_import
 
 import math
-from decimal import Decimal
 from functools import lru_cache
 
 NOISE = 1e-9        # in grid steps: what a few float operations may be off by near zero ...
@@ -57,5 +56,5 @@ def _on_grid(count, step):
 @lru_cache(maxsize=256)
 def _decimals(step):
     # type: (float) -> int
-    exponent = Decimal(repr(step)).normalize().as_tuple().exponent
-    return max(0, -int(exponent))
+    digits, _, exponent = repr(step).partition('e')
+    return max(0, len(digits.partition('.')[2].rstrip('0')) - int(exponent or 0))
