@@ -823,10 +823,13 @@ class ExchangeInterface(object):
         # type: () -> None
         """Look up the creates without an answer; one that stays unknown for LOST_FOR seconds was never carried out."""
         names = self._commands.unanswered()
+        unsettled = set(self.bitmex.unsettled()) if names else ()   # first: it may be settled while we look
         found = {row.get('clOrdID'): row for row in (self.bitmex.look_up(names) if names else ())}
         for name in names:
             if name in found:
                 self._commands.answered(found[name], time.monotonic())
+            elif name not in unsettled:   # a stop came before its turn
+                self._commands.refused(name)
             else:
                 self._commands.absent(name, time.monotonic(), LOST_FOR)
 

@@ -73,6 +73,7 @@ class FakeBitMEX(object):
         self.rows = {}          # orderID -> row, the exchange's truth
         self.requests = []      # ('POST' | 'PUT' | 'DELETE' | 'GET', what)
         self.echo = True
+        self.in_doubt = []      # names of orders that nobody knows the fate of
         self.refuse = None      # callable (verb, order) -> an error, or None to accept
         self.row = dict(INSTRUMENT)
         self.position_row = {'symbol': 'XBTUSD', 'currentQty': 0, 'avgCostPrice': None, 'avgEntryPrice': None,
@@ -122,7 +123,7 @@ class FakeBitMEX(object):
         return []
 
     def unsettled(self):
-        return []
+        return list(self.in_doubt)
 
     # What the guard asks
 
@@ -239,7 +240,11 @@ class FakeBitMEX(object):
         rows, errors = [], []
         for order in orders:
             self.requests.append((verb, dict(order)))
-            error = self.refuse(verb, order) if self.refuse else None
+            try:
+                error = self.refuse(verb, order) if self.refuse else None
+            except SystemExit:   # a stop while it is under way
+                self.in_doubt.append(order.get('clOrdID') or order.get('orderID'))
+                raise
             try:
                 if error is not None:
                     raise error

@@ -14,7 +14,8 @@ from market_maker import bitmex
 from market_maker.rest.transport import Transport
 from market_maker.state.ledger import Ledger, LedgerUnwritable
 from market_maker.utils.clock import ManualClock
-from market_maker.utils.errors import APIError, ConnectionLost, InsufficientFunds, OrderRejected, OutcomeUnknown
+from market_maker.utils.errors import APIError, ConnectionLost, InsufficientFunds, OrderRejected, OutcomeUnknown, \
+    RateLimited
 from test_bitmex_orders import KEY, OVERLOADED, SECRET, Orders, Tables, lost
 
 
@@ -320,6 +321,35 @@ def test_interrupt_leaves_the_ledger_true(server, path, count):
     records = Ledger(path, 'bot').commands()
     assert {record.clOrdID for record in records if record.state != 'refused'} == arrived
     assert all(record.state != 'sent' for record in records)
+
+
+@pytest.mark.parametrize('count', [1, 3])
+def test_a_stop_before_its_turn_leaves_no_order_in_doubt(server, bot, count, monkeypatch):
+    """An order that waits for the limits when the stop comes was certainly not sent: nobody has to look for it."""
+    server.default = http_server.answer({'error': {'message': 'slow down', 'name': 'x'}}, 429, Retry_After='5')
+    with pytest.raises(RateLimited):
+        bot._curl_bitmex('position', max_retries=0)
+
+    def leave(*_):
+        raise SystemExit(5)
+    monkeypatch.setattr(bot._client, 'wait', leave)
+    with pytest.raises(SystemExit):
+        bot.create_orders([{'price': 1, 'orderQty': 1} for _ in range(count)])
+
+    assert [request.verb for request in server.seen] == ['GET']
+    assert bot.unsettled() == [] and states(bot) == ['refused']
+    assert bot.ledger.commands()[0].note == 'cut off by a stop'
+
+
+def test_an_order_that_cannot_be_written_as_json_takes_no_turn(bot):
+    """A price that is no number is refused before it is sent, and does not count for the limits."""
+    flying = bot._client._limiter.flying()
+
+    for orders in ([{'price': float('nan'), 'orderQty': 1}], [{'price': float('nan'), 'orderQty': 1}] * 2):
+        answer = bot.create_orders([dict(order) for order in orders])
+        assert not answer and {type(error) for _, error in answer.errors} == {OrderRejected}
+
+    assert bot._client._limiter.flying() == flying
 
 
 # The state folder

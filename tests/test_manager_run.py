@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from fake_exchange import FakeBitMEX, make
-from market_maker import market_maker
+from market_maker import exchange_interface, market_maker
 from market_maker.market_maker import OrderManager, settings
 from market_maker.utils import errors
 
@@ -165,6 +165,18 @@ def test_a_create_that_arrives_late_is_waited_for(monkeypatch):
     assert manager.exchange.cancel_everything() == (0, '')
     timer.join()
     assert bitmex.resting() == [] and bitmex.rows
+
+
+def test_a_create_that_certainly_was_not_sent_is_not_waited_for(monkeypatch):
+    """A stop that comes while an order waits for its turn costs no second at the end."""
+    manager, bitmex = make(monkeypatch, type('S', (OrderManager,), {'place_orders': lambda self: None}))
+    bitmex.refuse = lambda verb, order: raise_(SystemExit(0))
+    with pytest.raises(SystemExit):
+        manager.converge_orders([{'side': 'Buy', 'price': 49000.0, 'orderQty': 100}], [])
+    bitmex.in_doubt = []
+    monkeypatch.setattr(exchange_interface, 'PAUSE', 60.0)
+
+    assert manager.exchange.cancel_everything(seconds=120.0) == (0, '')
 
 
 def test_a_create_that_never_reached_the_exchange_does_not_hold_up_the_end(monkeypatch):

@@ -73,7 +73,12 @@ class Client(object):
         kind = retry.kind_of(verb, path)
         route = path.partition('?')[0]
         label = '{} {}'.format(verb, route)
-        text = '' if body is None else to_json(body)
+        try:
+            text = '' if body is None else to_json(body)
+        except (TypeError, ValueError):
+            if has_turn:
+                self._give_back(route)
+            raise
         timeout = self.timeout if timeout is None else timeout
         limit = None if max_retries is None else max_retries + 1
         resends = 0

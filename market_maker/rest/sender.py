@@ -52,7 +52,7 @@ class Batch(object):
         self.refused_key = None  # type: Optional[AuthenticationError]
         self.silent = 0     # commands without an answer since the last that had one
         self.flying = set()  # type: set   # places that are taken on and have no outcome
-        self.handed = set()  # type: set   # places that were handed to the pool
+        self.handed = set()  # type: set   # places whose turn has come; from then on they may have been sent
         self.written = set()  # type: set   # places whose requests have gone out
         self.drawn = set()   # type: set   # places whose names nobody has used before this sending
         # the caller has left: nothing is sent again; a single order is sent by its caller
@@ -86,8 +86,8 @@ class Sender(object):
         batch = Batch(verb, bodies, timeout, max_retries)
         try:
             if len(bodies) == 1:
-                if self._is_ready(batch, 0):
-                    self._carry_out(batch, 0, False)
+                if self._is_ready(batch, 0) and self._has_turn(batch, 0):
+                    self._carry_out(batch, 0)
             else:
                 self._hand_out(batch)
         except BaseException:   # an interrupt: whatever is under way may be carried out, the rest is not sent
@@ -204,8 +204,19 @@ class Sender(object):
                 return False
         return True
 
-    def _carry_out(self, batch, place, has_turn):
-        # type: (Batch, int, bool) -> None
+    def _has_turn(self, batch, place):
+        # type: (Batch, int) -> bool
+        """Wait until the limits let an order go; False: it is not sent.  Before that it is certainly not there."""
+        try:
+            self._client.take_turn(KINDS[batch.verb], '/order', batch.verb + ' /order')
+        except MarketMakerError as error:
+            self._finish(batch, place, error)
+            return False
+        batch.handed.add(place)
+        return True
+
+    def _carry_out(self, batch, place):
+        # type: (Batch, int) -> None
         """Send one order and note what became of it; an interrupt passes through."""
         body = batch.bodies[place]
         names = names_of(body)
@@ -218,9 +229,7 @@ class Sender(object):
                 is_there = True
                 batch.drawn.add(place)
             outcome = self._client.request(batch.verb, 'order', None, body, batch.timeout, batch.max_retries, names,
-                                           is_there, has_turn,
-                                           batch.halt if has_turn else None,
-                                           functools.partial(self._written, batch, place) if has_turn else None,
+                                           is_there, True, batch.halt, functools.partial(self._written, batch, place),
                                            gate)   # type: Any
         except (MarketMakerError, ValueError, TypeError) as error:
             outcome = error
@@ -230,7 +239,7 @@ class Sender(object):
         # type: (Batch, int) -> None
         """Do what _carry_out does on a thread of the pool, where nobody hears of an error."""
         try:
-            self._carry_out(batch, place, True)
+            self._carry_out(batch, place)
         except BaseException as error:   # ours, in code that has none: it is the caller's to raise
             self._report(logging.ERROR, 'sending an order failed: %r', error)
             self._finish(batch, place, OutcomeUnknown('sending it failed: {!r}'.format(error),
@@ -306,14 +315,8 @@ class Sender(object):
             self._wait_for_room(batch)
             if batch.stopped is not None:
                 break
-            if not self._is_ready(batch, place):
+            if not self._is_ready(batch, place) or not self._has_turn(batch, place):
                 continue
-            try:
-                self._client.take_turn(KINDS[batch.verb], '/order', batch.verb + ' /order')
-            except MarketMakerError as error:
-                self._finish(batch, place, error)
-                continue
-            batch.handed.add(place)
             self._pool.hand(functools.partial(self._in_thread, batch, place))
             self._wait_until_written(batch, place)
         with self._changed:
@@ -350,11 +353,11 @@ class Sender(object):
         if not alone:
             batch.halt.set()
         with self._changed:
-            unsent = set() if alone else batch.flying - batch.handed
+            unsent = batch.flying - batch.handed
             for place in list(batch.flying):
                 if place not in unsent:
                     self._unsure.update(names_of(batch.bodies[place]))
-                if place not in batch.handed:   # nobody else will say what became of it
+                if alone or place in unsent:   # nobody else will say what became of it
                     batch.flying.discard(place)
                     self._busy -= self._keys(batch.bodies[place])
             self._changed.notify_all()
