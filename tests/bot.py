@@ -8,9 +8,7 @@ import sys
 import time
 
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-# What ends a bot and reaches it here: a suite under nohup hands its ignored SIGHUP on, and the bot respects that.
-STOP_SIGNALS = [one for one in (signal.SIGINT, signal.SIGTERM, getattr(signal, 'SIGHUP', None))
-                if one and signal.getsignal(one) is not signal.SIG_IGN]
+STOP_SIGNALS = [one for one in (signal.SIGINT, signal.SIGTERM, getattr(signal, 'SIGHUP', None)) if one]
 LINE = re.compile(r'(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3}) - ([A-Z]+) - (\w+) - (.*)')
 
 

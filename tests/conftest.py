@@ -4,6 +4,7 @@ import itertools
 import json
 import logging
 import os
+import signal
 import sys
 import threading
 
@@ -19,8 +20,15 @@ _state = {}  # 'stderr': the real one, for pytest replaces it while a test runs
 
 
 def pytest_configure(config):
-    """Keep the real stderr for the watchdog."""
+    """Keep the real stderr for the watchdog; hand on no ignored signals to the bots that tests start and stop.
+
+    Whoever runs the suite under nohup or in a script's background ignores some, and a bot respects that.  A handler
+    that does nothing keeps the suite as deaf as it was, and does not outlive the start of another program.
+    """
     _state['stderr'] = os.fdopen(os.dup(2), 'w')
+    for number in (signal.SIGINT, getattr(signal, 'SIGHUP', None)):
+        if number and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 @pytest.hookimpl(hookwrapper=True)
