@@ -352,9 +352,12 @@ class BitMEX(object):
         return self._client.seconds_to_wait(retry.READ, '/order')
 
     def look_up(self, clOrdIDs: Iterable[str] = (), orderIDs: Iterable[str] = ()) -> List[Dict[str, Any]]:
-        """Return the exchange's rows of those orders, newest first, finished ones too; unknown ones are missing."""
+        """Return the exchange's rows of those orders, newest first, finished ones too; unknown ones are missing.
+
+        Each question is tried once, for whoever asks does so again.
+        """
         try:
-            return self._sender.look_up(clOrdIDs, orderIDs)
+            return self._sender.look_up(clOrdIDs, orderIDs, 0, SHORT)
         except AuthenticationError as error:
             raise KeyRefused(str(error))
 
@@ -378,19 +381,18 @@ class BitMEX(object):
         except AuthenticationError as error:
             raise KeyRefused(str(error))
 
-    def executions_since(self, timestamp: Optional[str], **patience: Any) -> List[Dict[str, Any]]:
+    def executions_since(self, timestamp: Optional[str], timeout: Optional[float] = SHORT) -> List[Dict[str, Any]]:
         """Return the account's trades in our symbol since then ('2026-05-03T00:00:00.000Z'; None: the last 500), oldest
-        first, over REST: what the stream missed during a gap or a downtime.
-
-        ``patience`` may bound ``timeout`` (seconds for each answer) and ``max_retries``.
+        first, over REST: what the stream missed during a gap or a downtime; tried once.
         """
         query = {'symbol': self.symbol, 'filter': {'execType': 'Trade'}, 'count': PAGE}  # type: Dict[str, Any]
         if timestamp is None:
-            return self._curl_bitmex('execution/tradeHistory', dict(query, reverse=True), **patience)[::-1]
+            return self._curl_bitmex('execution/tradeHistory', dict(query, reverse=True), timeout=timeout,
+                                     max_retries=0)[::-1]
         rows = []  # type: List[Dict[str, Any]]
         while True:
             page = self._curl_bitmex('execution/tradeHistory', dict(query, startTime=timestamp, start=len(rows)),
-                                     **patience)
+                                     timeout=timeout, max_retries=0)
             rows += page
             if len(page) < PAGE:
                 return rows

@@ -37,7 +37,6 @@ GAP_PATIENCE = 2.0     # the same right after a gap, when nothing is under way
 OVERLAP = 60.0         # seconds by which executions are asked for again: those of late messages, and of clocks
 LOCAL_DEADMAN = 60     # seconds, DEADMAN_TIMEOUT on the local exchange where none is set
 JOIN_WITHIN = 3.0      # seconds that stop() waits for the thread
-LAST_TIMEOUT = 2.0     # seconds for the answer about the last fills of a run
 
 
 class Counts(object):
@@ -117,7 +116,7 @@ class Guard(object):
         """After ``stop``: learn of the fills that the stream has not told of, with one short attempt."""
         try:
             if self.exchange.bitmex.seconds_to_wait() < BUSY:
-                self._learn_fills(timeout=LAST_TIMEOUT, max_retries=0)
+                self._learn_fills()
                 self._note_fills(0.0)
                 return
             reason = 'the allowance of requests is used up'   # type: Any
@@ -203,6 +202,8 @@ class Guard(object):
         if number == exchange.watched_reconnects or not ws.ready():
             self._gap_since = None
             return
+        if exchange.bitmex.seconds_to_wait() > BUSY:
+            return   # nothing can be placed until then either, and who waits for his turn cannot watch
         if self._gap_since is None:
             self._meet_again()
             self._gap_since = now
@@ -265,13 +266,13 @@ class Guard(object):
         if known is None and ledger is not None:
             ledger.note_complete(now)
 
-    def _learn_fills(self, **patience):
-        # type: (**Any) -> int
+    def _learn_fills(self):
+        # type: () -> int
         """Ask for the executions since we last knew all of them; return how many the stream has not told of."""
         exchange = self.exchange
         bitmex, ledger = exchange.bitmex, exchange.bitmex.ledger
         asked_at = bitmex.exchange_time()
-        rows = bitmex.executions_since(time_stamp(self._complete_until - OVERLAP), **patience)
+        rows = bitmex.executions_since(time_stamp(self._complete_until - OVERLAP))
         news = bitmex.ws.add_executions([row for row in rows if (row.get('timestamp') or '') >= self._began])
         for row in rows:
             if ledger is not None and exchange.is_own(row):

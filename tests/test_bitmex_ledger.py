@@ -192,6 +192,34 @@ def test_order_that_never_was(bot, orders, clock):
     assert bot.place_order(100, 5000, clOrdID='mine')['orderID'] == 'id0'
 
 
+def test_no_look_waits_long_for_its_turn(bot, orders, clock):
+    """While the exchange wants silence nobody asks, and nothing counts as a look."""
+    orders.server.script = [http_server.reset]
+    with pytest.raises(OutcomeUnknown):
+        bot.buy(100, 5000)
+    orders.server.script = [http_server.answer({'error': {'message': 'slow', 'name': 'x'}}, 429, Retry_After='55')]
+    with pytest.raises(RateLimited):
+        bot._curl_bitmex('position', max_retries=0)
+    asked = len(orders.server.seen)
+
+    clock.advance(50)
+    assert bot.resolve_due() == [] and len(orders.server.seen) == asked and len(bot.unsettled()) == 1
+
+    clock.advance(20)
+    assert [(record.state, row) for record, row in bot.resolve_due()] == [('absent', None)]
+
+
+@pytest.mark.parametrize('ask', [lambda bot: bot.look_up(['mine']), lambda bot: bot.executions_since(None)])
+def test_what_is_asked_again_anyway_is_tried_once(bot, orders, ask):
+    """Whoever looks every moment is better off with a short attempt than with a long one."""
+    orders.server.default = http_server.reset
+
+    with pytest.raises(ConnectionLost):
+        ask(bot)
+
+    assert len(orders.server.seen) == 1
+
+
 def test_live_table_settles_without_a_question(bot, orders, clock):
     """A row that the stream has brought is as good as a look."""
     orders.server.script = [http_server.reset]

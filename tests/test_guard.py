@@ -195,6 +195,24 @@ def test_a_step_of_the_guard_that_fails_does_not_end_the_watch(monkeypatch, capl
             until(lambda: not one.resting(), what=lambda: caplog.text)
 
 
+@pytest.mark.slow
+def test_answers_that_do_not_come_do_not_hold_up_the_watch(monkeypatch, caplog):
+    """Who asks for executions waits a moment only: stale data are seen, and the dead man's switch is refreshed."""
+    with live(monkeypatch, TIMEOUT=7, AUDIT_INTERVAL=0.2, DEADMAN_TIMEOUT=6) as one:
+        one.loop()
+        until(one.ladder_is_there)
+        until(one.switch)
+        put_to_sleep(one.manager)
+        with one.testnet.faults('stall', routes='/execution/tradeHistory') as fault:
+            until(lambda: fault.hits > 1, what=lambda: caplog.text)
+            assert one.ladder_is_there()
+            with one.testnet.faults('silent-table', tables='instrument+quote'):
+                until(lambda: not one.resting(), what=lambda: caplog.text)
+        one.manager.wake.set()
+
+    assert 'No quotes: no row of the instrument' in caplog.text
+
+
 def test_a_fill_that_the_stream_kept_back_is_in_the_closing_summary(monkeypatch, caplog):
     """Silence of `execution` is no stale data; what was missed is asked for before the run is summed up."""
     with live(monkeypatch) as one:

@@ -27,6 +27,8 @@ CLOCK_DOUBT = 5.0   # seconds by which an order may seem older than the request 
 PAGE = 500          # rows in one answer at most (BitMEX, REST API guide)
 ASKED = 100         # names in one question: longer addresses are refused
 SILENT = 2          # commands without an answer after which the rest of a list is kept back
+SHORT = 2.0         # seconds for the answer to a look that is repeated soon
+BUSY = 1.0          # seconds; a look that would have to wait longer for its turn is made later
 TRUCE = 1.0         # seconds that a cancel waits for another command of its order
 HEAD_START = 0.01   # seconds that a request is given to go out before the next one
 KNOWN_IDS = 2000    # orders whose two names are remembered
@@ -120,14 +122,14 @@ class Sender(object):
                 parts[:0] = [part[:len(part) // 2], part[len(part) // 2:]]
         return None if is_gone else rows
 
-    def look_up(self, clOrdIDs, orderIDs, max_retries=None):
-        # type: (Iterable[str], Iterable[str], Optional[int]) -> List[Dict[str, Any]]
+    def look_up(self, clOrdIDs, orderIDs, max_retries=None, timeout=None):
+        # type: (Iterable[str], Iterable[str], Optional[int], Optional[float]) -> List[Dict[str, Any]]
         """Return the exchange's rows of those orders, newest first; unknown ones are missing."""
         rows = []  # type: List[Dict[str, Any]]
         for field, values in (('clOrdID', list(clOrdIDs)), ('orderID', list(orderIDs))):
             for start in range(0, len(values), ASKED):
                 query = {'filter': {field: values[start:start + ASKED]}, 'count': PAGE, 'reverse': True}
-                rows += self._client.request('GET', 'order', query, max_retries=max_retries)
+                rows += self._client.request('GET', 'order', query, timeout=timeout, max_retries=max_retries)
         return rows
 
     def unsettled(self):
@@ -145,7 +147,8 @@ class Sender(object):
 
         Each comes as (record of the ledger, row), the row None where the command was certainly not carried out.
         ``rows`` are order rows that are at hand, such as the live table's: what they show needs no question.  Sends one
-        request at most for a hundred orders, and never waits between looks.  Raise what a GET raises.
+        request at most for a hundred orders, and waits neither between looks nor long for its turn.  Raise what a GET
+        raises.
         """
         ledger = self.ledger
         if ledger is None:
@@ -159,10 +162,11 @@ class Sender(object):
         rows = list(rows)
         waiting = [record for record in waiting if not self._found_in(rows, record, settled)]
         due = [record for record in ledger.due(now) if record in waiting]
-        if not due:
+        if not due or self._client.seconds_to_wait(retry.READ, '/order') > BUSY:
             return settled
         found = self.look_up(sorted({record.clOrdID for record in due if record.clOrdID}),
-                             sorted({record.orderID for record in due if record.orderID and not record.clOrdID}), 0)
+                             sorted({record.orderID for record in due if record.orderID and not record.clOrdID}), 0,
+                             SHORT)
         for record in due:
             if not self._found_in(found, record, settled) and ledger.looked(record, now):
                 settled.append((record, None))
