@@ -469,6 +469,7 @@ def test_tables_overtake_each_other_and_keep_their_own_order(testnet, client):
 
 @pytest.mark.parametrize('options,status,kind', [
     ({}, 503, 'application/json'), ({'status': '429'}, 429, 'application/json'), ({'status': '502'}, 502, 'text/html'),
+    ({'status': 502}, 502, 'text/html'),
 ])
 def test_an_upgrade_is_refused(testnet, options, status, kind):
     with testnet.faults('refused-upgrade', **options), pytest.raises(websocket.WebSocketBadStatusException) as caught:
@@ -539,6 +540,14 @@ def test_an_account_trades_by_hand(testnet, client):
         wait_for(lambda: client.get('/position')[0]['currentQty'] == before - 300)
 
     assert row['clOrdID'] == '' and not Client(testnet, 'bob', 'his').get('/position')
+
+
+def test_by_hand_the_first_contract_is_traded():
+    """Where there is no XBTUSD, too."""
+    with running('still', symbols=['ETHUSD'], accounts=[{'key': 'alice', 'secret': 's'}]) as other:
+        account = other.exchange.account_of('alice')
+        with other.faults('manual-trade', quantity=3):
+            assert other.call(lambda: account.position(other.exchange.instruments['ETHUSD']).quantity) == 3
 
 
 def test_the_clock_is_off(testnet, client):

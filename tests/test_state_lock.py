@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from market_maker.state import lock as locks
 from market_maker.state.lock import InstanceLock, Neighbour
 from market_maker.utils.errors import SettingsError
 
@@ -109,3 +110,52 @@ def test_nothing_is_locked_where_nothing_can_be_kept(tmp_path):
         lock.release()
     assert InstanceLock(None, 'XBTUSD mm_').neighbours() == []
     assert len(said) == 1
+
+
+# Windows
+
+
+class Msvcrt(object):
+    """Locks of Windows: of bytes from the place where a file is, one owner each."""
+
+    LK_NBLCK, LK_UNLCK = 2, 0
+
+    def __init__(self):
+        self.owners = {}   # (file, byte) -> descriptor
+
+    def locking(self, descriptor, mode, count):
+        assert count == 1
+        byte = os.fstat(descriptor).st_ino, os.lseek(descriptor, 0, os.SEEK_CUR)
+        owner = self.owners.get(byte)
+        if owner is not None and owner != descriptor or (mode == self.LK_UNLCK and owner is None):
+            raise OSError(13, 'Permission denied')
+        self.owners[byte] = descriptor if mode == self.LK_NBLCK else None
+
+
+@pytest.fixture
+def windows(monkeypatch):
+    monkeypatch.setattr(locks, 'fcntl', None)
+    monkeypatch.setattr(locks, 'msvcrt', Msvcrt(), raising=False)
+
+
+def test_on_windows_what_a_locked_file_says_can_be_read(windows, folder):
+    """The byte that is locked lies far behind; whoever finds it locked still learns by whom."""
+    first = InstanceLock(folder, 'XBTUSD mm_')
+    first.acquire()
+    first.note(switch=True)
+    del locks._held[first.path]   # as another process sees it
+    second = InstanceLock(folder, 'XBTUSD mm_2_')
+    second.acquire()
+
+    assert second.neighbours() == [Neighbour('XBTUSD mm_', os.getpid(), True, True)]
+    with pytest.raises(SettingsError) as error:
+        InstanceLock(folder, 'XBTUSD mm_').acquire()
+    assert 'process {}'.format(os.getpid()) in str(error.value)
+
+    locks.unlock_file(first._file)   # it was killed
+    assert second.neighbours() == [Neighbour('XBTUSD mm_', os.getpid(), False, True)]
+    second.bury()
+    assert second.neighbours() == []
+    second.release()
+    assert os.path.getsize(second.path) == 0
+    first._file.close()

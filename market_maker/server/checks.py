@@ -57,9 +57,9 @@ def text(value: Any) -> str:
 
 
 def one_of(*choices: str) -> Check:
-    """Return a check for one of some words."""
+    """Return a check for one of some words; one that looks like a number may be given as such."""
     def check(value: Any) -> str:
-        if value not in choices:
+        if str(value) not in choices:
             raise ValueError('one of {}'.format(', '.join(choices)))
         return str(value)
     return check

@@ -197,9 +197,7 @@ def lock_file(file):
         if fcntl is not None:
             fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
         else:
-            file.seek(FAR)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-            file.seek(0)
+            _locked_far(file, msvcrt.LK_NBLCK)  # type: ignore[attr-defined]
         return True
     except OSError:
         return False
@@ -210,6 +208,14 @@ def unlock_file(file):
     if fcntl is not None:
         fcntl.flock(file.fileno(), fcntl.LOCK_UN)
     else:
-        file.seek(FAR)
-        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)  # type: ignore[attr-defined]
+        _locked_far(file, msvcrt.LK_UNLCK)  # type: ignore[attr-defined]
+
+
+def _locked_far(file, mode):
+    # type: (Any, int) -> None
+    """Lock or unlock a byte behind everything (Windows), and go back to the beginning, where whoever reads begins."""
+    file.seek(FAR)
+    try:
+        msvcrt.locking(file.fileno(), mode, 1)  # type: ignore[attr-defined]
+    finally:
         file.seek(0)

@@ -105,9 +105,12 @@ class TickSize(Event):
 
 
 class ManualTrade(Event):
-    """The owner of an account trades by hand: a market order of ``quantity`` that no program of his knows of."""
+    """The owner of an account trades by hand: a market order of ``quantity`` that no program of his knows of.
 
-    OPTIONS = {'symbol': ('XBTUSD', text), 'side': ('Buy', one_of('Buy', 'Sell', 'either')),
+    ``symbol`` is by default the first contract of the exchange.
+    """
+
+    OPTIONS = {'symbol': (None, text), 'side': ('Buy', one_of('Buy', 'Sell', 'either')),
                'quantity': (100, whole(1, 10 ** 9)), 'every': (None, number(0.01, LONGEST))}
 
     def happen(self) -> None:
@@ -115,11 +118,12 @@ class ManualTrade(Event):
         side = self.options['side']
         if side == 'either':
             side = self.rng.choice(('Buy', 'Sell'))
+        symbol = self.options['symbol'] or next(iter(self.server.exchange.tapes))
         for account in list(self.server.exchange.accounts.values()):
             if self.is_for(account):
                 try:
                     self.server.exchange.place(account, {
-                        'symbol': self.options['symbol'], 'side': side, 'orderQty': self.options['quantity'],
+                        'symbol': symbol, 'side': side, 'orderQty': self.options['quantity'],
                         'ordType': 'Market', 'text': 'Submission from www.bitmex.com'})
                 except Refusal as refusal:
                     logger.info('Fault %s: account %d is refused: %s', self.name, account.id, refusal)
