@@ -197,7 +197,7 @@ class Control(object):
         account = self._server.exchange.account_of(name)
         if account is None:
             raise Refusal(404, 'No account has the key {}.'.format(name))
-        return account, next(key for key in account.keys if key.key == name)
+        return account, account.key(name)
 
     def _change_key(self, name: str, body: Dict[str, Any]) -> Any:
         account, key = self._key_named(name)

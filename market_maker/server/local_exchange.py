@@ -50,6 +50,7 @@ LONGEST_LINE = 65536    # bytes of a request line: a cancel may name hundreds of
 EVERYWHERE = {'0.0.0.0': '127.0.0.1', '::': '::1', '': '127.0.0.1'}   # where to find who listens on every address
 MOST_GUESTS = 1000     # processes that are remembered
 UNREADABLE = (feed.BadRow, UnicodeError, EOFError, OSError)   # what a recording may do in the middle of a replay
+REST = rest.BASE + '/'
 SOCKETS = ('/realtime', '/realtimePlatform')
 
 
@@ -341,25 +342,25 @@ class LocalExchange(object):
     # HTTP
 
     async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
-        try:
-            return await self._route(request)
-        except ConnectionError:
-            # Whoever asked was gone before he had said everything: there is nobody to answer, and nothing to do.
-            return web.Response()
-
-    async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
         target = request.raw_path
         if not target.startswith('/'):
             # A proxy's form of the request line, http://host/path: what is signed is the path.
             target = '/' + target.partition('://')[2].partition('/')[2]
         path, _, query = target.partition('?')
-        if request.headers.get('Expect', '').lower() == '100-continue':
-            await request.writer.write(b'HTTP/1.1 100 Continue\r\n\r\n')
-            request.writer.output_size = 0
-        if path.startswith(rest.BASE + '/'):
+        try:
+            if request.headers.get('Expect', '').lower() == '100-continue':
+                await request.writer.write(b'HTTP/1.1 100 Continue\r\n\r\n')
+                request.writer.output_size = 0
+            if not path.startswith(REST):
+                return await self._serve_others(request, path, query)
             if self.recorder is not None:
                 return await self.recorder.watch(request, target, lambda: self._serve_rest(request, target, path))
             return await self._serve_rest(request, target, path)
+        except ConnectionError:
+            # Whoever asked was gone before he had said everything: there is nobody to answer, and nothing to do.
+            return web.Response()
+
+    async def _serve_others(self, request: web.BaseRequest, path: str, query: str) -> web.StreamResponse:
         if path in SOCKETS:
             return await self._serve_socket(request, rest.query_of(query))
         if path in (local.HANDSHAKE, local.ACCOUNTS):
@@ -372,7 +373,7 @@ class LocalExchange(object):
         if self.faults.requests:
             response = await self.faults.serve(request, target, path, self.rest)
         else:
-            response = await self.rest.handle(request, target)
+            response = rest.response(await self.rest.answer_to(request, target))
         if self.pace.skew:
             response.headers.update(self._date())
         return response  # type: ignore[no-any-return]
@@ -431,7 +432,7 @@ class LocalExchange(object):
             account = accounts.open_account(self.exchange, description)
             self.hub.flush()
         else:
-            known = next(key.secret for key in account.keys if key.key == description['key'])
+            known = account.key(description['key']).secret
             if not hmac.compare_digest(known.encode('utf-8'), description['secret'].encode('utf-8')):
                 raise Refusal(409, 'This key is in use with another secret.')
         return rest.answered(200, {'key': description['key'], 'account': account.id}, {})

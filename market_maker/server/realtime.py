@@ -395,7 +395,7 @@ class Hub(object):
     def authenticate(self, key: Any, expires: Any, signature: Any, address: str) -> Tuple[Any, Any]:
         """Return the account and the key that signed ``GET/realtime`` until ``expires``; raise Refusal."""
         account = self._api.authenticate_ws(key, expires, signature, self._wall(), address)
-        return account, next(one for one in account.keys if one.key == key)
+        return account, account.key(key)
 
     def _cancel_all_after(self, session: Session, request: Dict[str, Any], arguments: List[Any], now: float) -> None:
         if session.account is None:
@@ -423,15 +423,15 @@ def _merged(changes: Iterable[Any], followed: Dict[Tuple[str, Optional[int]], in
     """
     merged = []  # type: List[List[Any]]
     newest = {}  # type: Dict[Tuple[str, Optional[int]], List[Any]]  # the newest message of each table
-    for change in changes:
-        key = (change.table, change.account_id)
+    for table, action, rows, account_id, symbol in changes:
+        key = (table, account_id)
         if key not in followed:
             continue
         message = newest.get(key)
-        if message is not None and message[1] == change.action and message[4] == change.symbol:
-            message[2].extend(change.rows)
+        if message is not None and message[1] == action and message[4] == symbol:
+            message[2].extend(rows)
         else:
-            newest[key] = message = [change.table, change.action, list(change.rows), change.account_id, change.symbol]
+            newest[key] = message = [table, action, list(rows), account_id, symbol]
             merged.append(message)
     return merged
 

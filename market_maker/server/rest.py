@@ -44,12 +44,11 @@ class Rest(object):
         self.recorder = None  # type: Any  # see LocalExchange.record
         self.seen = {}    # type: Dict[Optional[int], float]  # account (None: unsigned) -> wall time of its last request
 
-    async def handle(self, request: web.BaseRequest, target: str) -> web.Response:
-        """Answer one request; ``target`` is its path with the query, byte for byte as it was sent."""
-        return response(await self.answer_to(request, target))
-
     async def answer_to(self, request: web.BaseRequest, target: str, act: Optional[Act] = None) -> Answer:
-        """Read the body of a request and return its answer; ``act`` as in ``answer``."""
+        """Read the body of a request and return its answer; ``act`` as in ``answer``.
+
+        ``target`` is its path with the query, byte for byte as it was sent.
+        """
         try:
             body = await request.read() if request.body_exists else b''
         except web.HTTPRequestEntityTooLarge:
@@ -87,10 +86,9 @@ class Rest(object):
             self.recorder.charged(verdict)
         if not verdict.allowed:
             return refused(Refusal(429, verdict.message, name='RateLimitError'), verdict.headers)
-        query = query_of(raw_query)
         try:
-            return self._carry_out(act, verb, path, query, body_of(text, headers.get('Content-Type', '')), account,
-                                   verdict.headers)
+            return self._carry_out(act, verb, path, query_of(raw_query),
+                                   body_of(text, headers.get('Content-Type', '')), account, verdict.headers)
         except Refusal as refusal:
             # Whoever sent no key to a private route failed to authenticate, and such answers carry no limits.
             return refused(refusal, {} if refusal.status == 401 else verdict.headers)

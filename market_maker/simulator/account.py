@@ -3,6 +3,8 @@
 State only; what the numbers mean and how they move stands in ``clearing``.  Sums over the open orders and positions
 are kept up to date with every change, so that no check ever goes through the orders of an account.  Pure.
 """
+import hashlib
+import hmac
 import sys
 from collections import OrderedDict, deque
 from typing import Any, Deque, Dict, Iterable, List, Optional  # noqa: F401
@@ -31,6 +33,7 @@ class Key(object):
                  created: str = ''):
         self.key = key
         self.secret = secret
+        self.mac = hmac.new(secret.encode('utf-8'), digestmod=hashlib.sha256)  # to be copied for each signature
         self.permissions = list(permissions)
         self.cidr = cidr
         self.enabled = True
@@ -168,6 +171,13 @@ class Account(object):
 
     def __repr__(self) -> str:
         return '<Account {}>'.format(self.id)
+
+    def key(self, name: str) -> Key:
+        """Return the API key of that name; KeyError when the account has none."""
+        for key in self.keys:
+            if key.key == name:
+                return key
+        raise KeyError(name)
 
     def purse(self, currency: str) -> Purse:
         """Return the purse of a settlement currency, an empty one at first."""

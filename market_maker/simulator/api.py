@@ -80,7 +80,7 @@ class Api(object):
         params = dict(query or {})
         if isinstance(body, dict):
             params.update(body)
-        if account is not None and path != TRANSFER:
+        if account is not None and path != TRANSFER and ('targetAccountId' in params or 'targetAccountIds' in params):
             self._check_target(params, account)
         self.exchange.advance(now)
         return 200, action(params, account)

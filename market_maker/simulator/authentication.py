@@ -3,8 +3,8 @@
 Pure: the moment is handed in.  The signature covers verb, path and query byte for byte as they came, the text of
 api-expires, and the body; it is therefore computed here from the raw path and not from a URL that was taken apart.
 """
-import hashlib
 import hmac
+import re
 from ipaddress import ip_address, ip_network
 from typing import Any, Dict, Optional, Tuple  # noqa: F401
 
@@ -13,12 +13,14 @@ from market_maker.simulator.refusal import Refusal
 
 HEADERS = ('api-key', 'api-expires', 'api-signature')
 REALTIME = '/realtime'
+SECONDS = re.compile(r'[0-9]{1,20}\Z')   # an api-expires
 
 
-def signature(secret: str, verb: str, raw_path: str, expires: str, body: str) -> str:
+def signature(key: Key, verb: str, raw_path: str, expires: str, body: str) -> str:
     """Return the hex digest that a request must carry."""
-    message = verb.upper() + raw_path + expires + body
-    return hmac.new(secret.encode('utf-8'), message.encode('utf-8', 'replace'), hashlib.sha256).hexdigest()
+    mac = key.mac.copy()
+    mac.update((verb.upper() + raw_path + expires + body).encode('utf-8', 'replace'))
+    return mac.hexdigest()
 
 
 def header(headers: Any, name: str) -> Optional[str]:
@@ -33,12 +35,12 @@ def header(headers: Any, name: str) -> Optional[str]:
 
 def credentials(headers: Any) -> Optional[Tuple[str, str, str]]:
     """Return (key, expires, signature); None when the request is not signed at all."""
-    values = [header(headers, name) for name in HEADERS]
-    if not any(values):
-        return None
-    if not all(values):
+    key, expires, digest = [header(headers, name) for name in HEADERS]
+    if key and expires and digest:
+        return key, expires, digest
+    if key or expires or digest:
         raise Refusal(401, 'Authorization Required')
-    return values[0], values[1], values[2]  # type: ignore[return-value]
+    return None
 
 
 def verify(house: Any, sent: Tuple[Any, Any, Any], verb: str, raw_path: str, body: str, now: float,
@@ -48,17 +50,16 @@ def verify(house: Any, sent: Tuple[Any, Any, Any], verb: str, raw_path: str, bod
     """
     name, expires, digest = sent
     text = str(expires).strip()
-    if isinstance(expires, bool) or not all(digit in '0123456789' for digit in text) or not 0 < len(text) <= 20:
+    if not SECONDS.match(text):
         raise Refusal(400, '`api-expires` is not a whole number of seconds')
     if float(text) < now:
         raise Refusal(400, 'This request has expired - `expires` is in the past. Current time: {}'.format(int(now)))
     account = house.account_of(name) if isinstance(name, str) else None
     if account is None:
         raise Refusal(401, 'Invalid API Key.')
-    key = next(one for one in account.keys if one.key == name)
+    key = account.key(name)
     if not isinstance(digest, str) or not hmac.compare_digest(
-            signature(key.secret, verb, raw_path, text, body).encode('ascii'),
-            digest.lower().encode('utf-8', 'replace')):
+            signature(key, verb, raw_path, text, body).encode('ascii'), digest.lower().encode('utf-8', 'replace')):
         raise Refusal(401, 'Signature not valid.')
     if not key.enabled:
         raise Refusal(403, 'This key is disabled.')

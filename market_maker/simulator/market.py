@@ -235,16 +235,15 @@ class _StillSide(object):
     def renew(self):
         # type: () -> None
         """Add what has been taken, behind what is left, so that nobody loses his place to it."""
-        if not is_open(self._exchange, self.symbol):
-            return
         grain = self._exchange.instruments[self.symbol].grain
+        missing = self._size - sum([order.leaves for order in self._orders])
+        if missing <= 0 and grain == self._grain or not is_open(self._exchange, self.symbol):
+            return
         if grain != self._grain:
             self._grain = grain
             self.leave()
+            missing = self._size
         self._orders = [order for order in self._orders if order.leaves]
-        missing = self._size - sum(order.leaves for order in self._orders)
-        if missing <= 0:
-            return
         order = self._exchange.rest(self.symbol, self._side, self._price, missing)
         if order is None:
             missing -= self._exchange.take(self.symbol, self._side, missing, self._price)

@@ -84,6 +84,7 @@ import random
 from difflib import get_close_matches
 from typing import Any, Deque, Dict, List, Optional, Sequence, Tuple, Type, Union  # noqa: F401
 
+from market_maker.server import rest
 from market_maker.server.checks import checked
 from market_maker.server.faults import events, profiles, requests, streams
 from market_maker.server.faults.fault import Fault
@@ -342,7 +343,7 @@ class Faults(object):
                                    'verb': request.method, 'path': target,
                                    'account': account.id if account is not None else None})
                 return await fault.serve(requests.Call(request, target, door))
-        return await door.handle(request, target)
+        return rest.response(await door.answer_to(request, target))
 
     def refuse_upgrade(self, account: Any) -> Any:
         """Return the answer to a WebSocket that may not be opened, None when it may."""
