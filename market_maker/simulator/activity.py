@@ -19,18 +19,19 @@ QUOTES, FILLS, DOLLARS, VALUE_QUOTES, VALUE_XBT = range(5)
 class Activity(object):
     """Counts of one account."""
 
-    __slots__ = ('_hours', '_hour', '_counts')
+    __slots__ = ('_hours', '_hour', '_ends', '_counts')
 
     def __init__(self) -> None:
         self._hours = OrderedDict()  # type: OrderedDict[int, List[float]]  # Unix hour -> counts
         self._hour = -1
+        self._ends = 0               # Unix seconds, of the newest hour
         self._counts = []            # type: List[float]  # of the newest hour
 
     def _at(self, now: float) -> List[float]:
-        hour = int(now // HOUR)
-        if hour != self._hour:
-            self._hour = hour
-            self._counts = self._hours[hour] = [0, 0, 0.0, 0, 0.0]
+        if now >= self._ends:
+            self._hour = int(now // HOUR)
+            self._ends = (self._hour + 1) * HOUR
+            self._counts = self._hours[self._hour] = [0, 0, 0.0, 0, 0.0]
             if len(self._hours) > HOURS_KEPT:
                 self._hours.popitem(last=False)
         return self._counts

@@ -45,6 +45,7 @@ PRICE_INTERVAL = 0.5   # seconds between two refreshes of bid and ask in the ins
 SHORT_INTERVAL = 0.1   # seconds between two messages of the short book views
 TIME, ARRIVAL = itemgetter('timestamp'), itemgetter('transactTime')
 LONGEST_SWITCH = 10 ** 11  # milliseconds of a cancelAllAfter, three years
+RANDOM_BITS, VERSION_BITS = 0xffffffffffff0fff3fffffffffffffff, 0x40008000000000000000   # of a guid of version 4
 ROWS_KEPT = 2000       # of index prints, funding, insurance and settlement rows each
 
 
@@ -140,9 +141,8 @@ class Exchange(object):
 
     def new_order_id(self) -> str:
         """Return a random guid of version 4."""
-        bits = self.rng.getrandbits(128)
-        return '%08x-%04x-4%03x-%04x-%012x' % (bits >> 96, bits >> 80 & 0xffff, bits >> 64 & 0xfff,
-                                               bits >> 48 & 0x3fff | 0x8000, bits & 0xffffffffffff)
+        digits = '%032x' % (self.rng.getrandbits(128) & RANDOM_BITS | VERSION_BITS)
+        return '-'.join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
     def new_execution_id(self) -> str:
         """Return the next execID or trdMatchID: a counter in the form of BitMEX'."""

@@ -18,6 +18,11 @@ QUOTES_KEPT = 10000
 IDS_OF_A_SYMBOL = 100000000
 SHORT_DEPTHS = {'orderBookL2_25': 25, 'orderBookL2_100': 100}   # levels a side
 TEN = 10
+# fields of an instrument that follow its trades: of the last 24 hours, of those with a trade, of the last trade
+DAY_FIELDS = ('prevPrice24h', 'lastChangePcnt', 'volume24h', 'turnover24h', 'homeNotional24h', 'foreignNotional24h')
+RANGE_FIELDS = ('vwap', 'highPrice', 'lowPrice')
+TRADE_FIELDS = ('lastPrice', 'lastPriceProtected', 'lastTickDirection', 'volume', 'turnover', 'totalVolume',
+                'totalTurnover', 'openInterest', 'openValue')
 IMPACT_VALUE = {'XBt': 1000000000, 'USDt': 500000000000}  # 10 XBT; 500,000 USDT: what impact prices trade, minor units
 
 
@@ -190,48 +195,39 @@ class Tape(object):
     def _settle_trades(self) -> None:
         """Derive the trade fields of the instrument row."""
         self.has_traded = False
-        row = self.instrument.row
-        instrument = self.instrument
+        self.set_day()
+        row, instrument = self.instrument.row, self.instrument
         last = instrument.price_of(self.last_ticks)
+        volume, turnover = self.session_volume, self.session_turnover
         interest = instrument.unseen_interest + self.long_interest
-        fields = self._day()
-        fields.update((
-            ('lastPrice', last), ('lastPriceProtected', last), ('lastTickDirection', self.direction),
-            ('volume', self.session_volume), ('turnover', self.session_turnover),
-            ('totalVolume', row['prevTotalVolume'] + self.session_volume),
-            ('totalTurnover', row['prevTotalTurnover'] + self.session_turnover),
-            ('openInterest', interest), ('openValue', interest // instrument.lot * instrument.mark_lot_value)))
-        self.put(fields)
+        self._put(TRADE_FIELDS, (
+            last, last, self.direction, volume, turnover, row['prevTotalVolume'] + volume,
+            row['prevTotalTurnover'] + turnover, interest, interest // instrument.lot * instrument.mark_lot_value))
 
     def set_day(self) -> None:
         """Derive what the instrument row tells of the last 24 hours: with every trade, and as old ones pass out of
         them.
         """
-        self.put(self._day())
-
-    def _day(self) -> Dict[str, Any]:
         instrument, past, minute = self.instrument, self.bins.past, self.bins.minute
         price = instrument.price_of
         volume, turnover = past.volume + minute.volume, past.turnover + minute.turnover
         home, foreign = instrument.notionals(volume, turnover)
         before = price(self.bins.day_ago)
-        fields = {'prevPrice24h': before, 'lastChangePcnt': round(price(self.last_ticks) / before - 1, 4),
-                  'volume24h': volume, 'turnover24h': turnover, 'homeNotional24h': home, 'foreignNotional24h': foreign}
+        self._put(DAY_FIELDS, (before, round(price(self.last_ticks) / before - 1, 4), volume, turnover, home, foreign))
         if volume:
             weighted = past.weighted + minute.weighted
-            fields['vwap'] = round(weighted / volume * instrument.tick_top / instrument.tick_bottom, 4)
             traded = past if not minute.trades else minute if not past.trades else None
-            fields['highPrice'] = price(traded.high if traded else max(past.high, minute.high))
-            fields['lowPrice'] = price(traded.low if traded else min(past.low, minute.low))
-        return fields
+            self._put(RANGE_FIELDS, (
+                round(weighted / volume * instrument.tick_top / instrument.tick_bottom, 4),
+                price(traded.high if traded else max(past.high, minute.high)),
+                price(traded.low if traded else min(past.low, minute.low))))
 
-    def put(self, fields: Dict[str, Any]) -> None:
+    def _put(self, names: Tuple[str, ...], values: Tuple[Any, ...]) -> None:
         """Change fields of the instrument row, none of them to nothing; told at the next settle."""
-        row = self.instrument.row
-        changed = {name: value for name, value in fields.items() if row.get(name) != value}
-        if changed:
-            row.update(changed)
-            self.changes.update(changed)
+        row, changes = self.instrument.row, self.changes
+        for name, value in zip(names, values):
+            if row.get(name) != value:
+                row[name] = changes[name] = value
 
     def set(self, name: str, value: Any) -> None:
         """Change a field of the instrument row, None empties it; told at the next settle."""
