@@ -68,6 +68,14 @@ class OrderRows(list):
         self.errors = list(errors)
 
 
+class Announced(list):
+    """A list of orders to send, and what to call, without arguments, once the first of them is on its way."""
+
+    def __init__(self, orders: Iterable[Any], begun: Any) -> None:
+        list.__init__(self, orders)
+        self.begun = begun
+
+
 class GivenName(str):
     """A clOrdID that we wrote into a caller's order; in a new order it is replaced, for a name is used once only."""
 
@@ -482,7 +490,7 @@ class BitMEX(object):
         # type: (str, Sequence[Any], Sequence[Dict[str, Any]], Optional[float], Optional[int]) -> OrderRows
         """Send one request an order and return rows and errors."""
         try:
-            outcomes = self._sender.send(verb, bodies, timeout, max_retries)
+            outcomes = self._sender.send(verb, bodies, timeout, max_retries, getattr(orders, 'begun', None))
         except AuthenticationError as error:
             raise KeyRefused(str(error))
         pairs = list(zip(orders, outcomes))

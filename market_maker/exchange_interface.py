@@ -310,6 +310,7 @@ class ExchangeInterface(object):
         if self.dry_run:
             return orders
         self.used_at = time.monotonic()
+        begun = getattr(orders, 'begun', None)
         if self.is_closing:
             self._warn_once('The bot is shutting down and places nothing any more.')
             return []
@@ -320,7 +321,7 @@ class ExchangeInterface(object):
         for order in named:
             self._commands.sent(order['clOrdID'], time.monotonic())
         try:
-            rows = self._note(self.bitmex.create_orders(named))
+            rows = self._note(self.bitmex.create_orders(_announced(named, begun)))
         except BaseException:   # a stop, a refused key: whether they were sent is for cancel_everything to find out
             for order in named:
                 self._commands.lost(order['clOrdID'])
@@ -338,10 +339,11 @@ class ExchangeInterface(object):
         if self.dry_run:
             return orders
         self.used_at = time.monotonic()
+        begun = getattr(orders, 'begun', None)
         excess = self._excess([order for order in orders if not isinstance(order, Checked)], self._by_name())
         if excess:
             orders = self._without(orders, excess)
-        rows = self._note(self.bitmex.amend_orders(orders))
+        rows = self._note(self.bitmex.amend_orders(_announced(orders, begun)))
         for order, error in getattr(rows, 'errors', ()):
             if isinstance(error, OrderNotFound) or getattr(error, 'message', '').startswith(REFUSED_TEXT):
                 self._is_stale = True
@@ -876,6 +878,11 @@ class ExchangeInterface(object):
             if not any(row['orderID'] in order_ids for row in self._shown()):
                 return
             time.sleep(GLANCE)
+
+
+def _announced(orders, begun):
+    # type: (Any, Any) -> Any
+    return orders if begun is None else bitmex.Announced(orders, begun)
 
 
 def _bounds():

@@ -546,9 +546,12 @@ class OrderManager(object):
 
     def _mm_send_amends(self, changes, resting):
         # type: (List[Dict[str, Any]], Dict[str, Dict[str, Any]]) -> None
-        for change in changes:
-            logger.info('Amending %s', self._mm_words_of_amend(change, resting[change['orderID']]))
-        answer = self.exchange.amend_orders([Checked(change) for change in changes])
+        def tell():
+            # type: () -> None
+            for change, words in zip(changes, before):
+                logger.info('Amending %s', self._mm_words_of_amend(change, words))
+        before = [dict(resting[change['orderID']]) for change in changes]   # rows are live
+        answer = self._mm_send(self.exchange.amend_orders, [Checked(change) for change in changes], tell)
         self._mm_note_refusals([(change['orderID'], change) for change in changes], answer, 'orderID')
 
     def _mm_words_of_amend(self, change, order):
@@ -601,16 +604,36 @@ class OrderManager(object):
 
     def _mm_send_creates(self, creates):
         # type: (List[Create]) -> None
-        logger.info('Creating %d orders:', len(creates))
-        for side in ('Sell', 'Buy'):
-            for create in creates:
-                if create.order['side'] == side:
-                    logger.info('%s', self.exchange.describe(create.order))
         orders = [create.order for create in creates]
-        if settings.DRY_RUN:
-            self._mm_report_cost(orders)
-        answer = self.exchange.create_orders(orders)
+
+        def tell():
+            # type: () -> None
+            logger.info('Creating %d orders:', len(orders))
+            for side in ('Sell', 'Buy'):
+                for order in orders:
+                    if order['side'] == side:
+                        logger.info('%s', self.exchange.describe(order))
+            if settings.DRY_RUN:
+                self._mm_report_cost(orders)
+        answer = self._mm_send(self.exchange.create_orders, orders, tell)
         self._mm_note_refusals(creates, answer, 'clOrdID')
+
+    def _mm_send(self, send, orders, tell):
+        # type: (Any, List[Any], Any) -> Any
+        """Send orders and say so: the first goes out before the lines about all are written, for they take longer."""
+        if type(self.exchange) is not ExchangeInterface or self.exchange.dry_run:
+            tell()
+            return send(orders)
+        news = [tell]   # told once
+
+        def begun():
+            # type: () -> None
+            if news:
+                news.pop()()
+        try:
+            return send(bitmex.Announced(orders, begun))
+        finally:
+            begun()   # where a strategy has put another way of sending in between
 
     def _mm_note_refusals(self, sent, answer, field):
         # type: (List[Any], Any, str) -> None

@@ -3,6 +3,8 @@ import itertools
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from market_maker.orders import converge
 from market_maker.orders.converge import plan
@@ -297,3 +299,20 @@ def test_time_grows_with_the_ladder_and_not_with_its_square():
         return time.process_time() - begin
 
     assert seconds(800) < 12 * seconds(200)
+
+
+@given(st.data())
+def test_ladders_that_lie_apart_are_planned_as_any_others(data):
+    """The short way for prices that have jumped finds what the long one finds."""
+    side, sizes = data.draw(st.sampled_from(converge.SIDES)), st.sampled_from((100, 200))
+    prices = st.lists(st.integers(80, 120).map(float), min_size=1, max_size=6)
+    rows = [resting(side, price, data.draw(sizes)) for price in data.draw(prices)]
+    shift = data.draw(st.sampled_from((0.5, 1.0, 1.1, 2.0)))
+    wanted = [want(side, price * shift, data.draw(sizes)) for price in data.draw(prices)]
+    short = plan(rows, wanted, 0.1)
+
+    before, converge._lie_apart = converge._lie_apart, lambda *args: False
+    try:
+        assert plan(rows, wanted, 0.1) == short
+    finally:
+        converge._lie_apart = before

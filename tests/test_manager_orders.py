@@ -602,3 +602,51 @@ def test_an_order_that_cannot_be_cancelled_is_looked_up_and_not_tried_for_ever(m
 
     assert manager.exchange.get_orders() == [] and bitmex.resting() == []
     assert bitmex.sent('DELETE') == 1
+
+
+# What is said of it
+
+
+@pytest.mark.parametrize('verb, word', [('POST', 'Creating'), ('PUT', 'Amending')])
+def test_the_lines_of_a_list_are_written_once_and_do_not_hold_up_its_first_order(monkeypatch, caplog, verb, word):
+    """The connector says when the first is on its way; each line tells of before and after as it was planned."""
+    caplog.set_level(logging.INFO)
+    ladder = [want('Buy', 49000.0), want('Buy', 48000.0), want('Sell', 51000.0)]
+    manager, connector = build(monkeypatch, ladder if verb == 'PUT' else ())
+    name = 'amend_orders' if verb == 'PUT' else 'create_orders'
+    send, heard = getattr(connector, name), []
+
+    def send_and_tell(orders):
+        heard.append([line for line in caplog.messages if word in line])
+        orders.begun()
+        heard.append([line for line in caplog.messages if word in line])
+        return send(orders)
+    setattr(connector, name, send_and_tell)
+    manager.wanted = [want('Buy', 49500.0), want('Buy', 48500.0), want('Sell', 52000.0)]
+    caplog.clear()
+
+    manager.place_orders()
+
+    lines = {'PUT': ['Amending Sell: 100 @ 51000.0 to 100 @ 52000.0 (+1000.0)',
+                     'Amending  Buy: 100 @ 49000.0 to 100 @ 49500.0 (+500.0)',
+                     'Amending  Buy: 100 @ 48000.0 to 100 @ 48500.0 (+500.0)'], 'POST': ['Creating 3 orders:']}[verb]
+    assert heard == [[], lines]
+    assert [line for line in caplog.messages if word in line] == lines
+
+
+def test_lines_are_written_before_orders_go_to_another_kind_of_exchange(monkeypatch, caplog):
+    """A backtest's fills come at once: its lines must not tell of them before the order that they are of."""
+    caplog.set_level(logging.INFO)
+
+    class Instant(ExchangeInterface):
+        def create_orders(self, orders):
+            logging.getLogger('root').info('filled')
+            return ExchangeInterface.create_orders(self, orders)
+    manager, _ = build(monkeypatch)
+    manager.exchange.__class__ = Instant
+    manager.wanted = [want('Buy', 49000.0)]
+    caplog.clear()
+
+    manager.place_orders()
+
+    assert [line.strip() for line in caplog.messages] == ['Creating 1 orders:', 'Buy 100 @ 49000.0', 'filled']

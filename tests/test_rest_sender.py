@@ -283,3 +283,47 @@ def test_each_answer_is_told_of_when_it_comes(server, bot):
     rows = bot.amend_orders(amends(3))
 
     assert sorted(name for name, _ in told) == sorted(row['orderID'] for row in rows)
+
+
+def test_a_list_says_when_its_first_order_is_on_its_way(server, bot):
+    """Once, when the first has gone out and before the next one does, so that what it says costs the first no time."""
+    desk = Desk(server)
+    bot.amend_orders(amends(2))   # connections are open
+    del desk.names[:]
+    told = []
+
+    def begun():
+        http_server.wait_for(lambda: desk.names)
+        told.append(list(desk.names))
+    rows = bot.amend_orders(bitmex.Announced(amends(5), begun))
+    assert told == [['order 0']] and len(rows) == 5
+
+
+def test_a_single_order_says_so_before_it_goes_out(server, bot):
+    desk = Desk(server)
+    told = []
+    bot.create_orders(bitmex.Announced([{'price': 1, 'orderQty': 1}], lambda: told.append(list(desk.names))))
+    assert told == [[]] and len(desk.names) == 1
+
+
+def test_a_list_of_which_nothing_can_be_sent_says_so_too(server, bot):
+    Desk(server)
+    told = []
+    rows = bot.create_orders(bitmex.Announced([{'price': float('nan')}, {'price': float('inf')}],
+                                              lambda: told.append(1)))
+    assert told == [1] and len(rows.errors) == 2
+
+
+def test_a_stop_while_the_first_order_is_told_of_keeps_the_rest_back(server, bot):
+    """A signal's handler may raise there: what has gone out is known to be under way, the others are not sent."""
+    desk = Desk(server, 0.05)
+    bot.amend_orders(amends(2))
+    del desk.names[:]
+
+    def begun():
+        raise SystemExit(0)
+    with pytest.raises(SystemExit):
+        bot.amend_orders(bitmex.Announced(amends(5), begun))
+    assert bot.unsettled() in (['order 0'], [])
+    http_server.wait_for(lambda: not bot.unsettled() and not bot._sender._busy)
+    assert desk.names == ['order 0']

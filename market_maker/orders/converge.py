@@ -51,13 +51,14 @@ def plan(resting, wanted, relist_interval, shapes=None):
     is changed.
     """
     moves, created, cancelled = [], [], []  # type: List[Any], List[Any], List[Any]
+    shapes = {} if shapes is None else shapes
     for side in SIDES:
         ours = _inner_to_outer([order for order in resting if order.get('side') == side], side)
         targets = _inner_to_outer([target for target in wanted
                                    if target.get('side') == side and target.get('orderQty') != 0], side)
-        if _stand(ours, targets, relist_interval, {} if shapes is None else shapes):
+        if _stand(ours, targets, relist_interval, shapes):
             continue
-        pairs, missing, spare = _match(ours, targets, relist_interval)
+        pairs, missing, spare = _match(ours, targets, relist_interval, shapes)
         depths = {id(target): depth for depth, target in enumerate(targets)}
         moves.extend(_Move(depths[id(target)], side, order, target) for order, target in pairs if order.get('orderID'))
         created.extend((depths[id(target)], target) for target in missing)
@@ -140,11 +141,7 @@ def _stand(resting, wanted, tolerance, shapes):
         return False
     limit = max(tolerance, SAME)
     for order, target in zip(resting, wanted):
-        form = shapes.get(order.get('orderID'))
-        if form is None:
-            form = shape(order)
-            if order.get('orderID'):
-                shapes[order['orderID']] = form
+        form = _known_shape(order, shapes)
         if form != PLAIN or len(target) != 3 or order['leavesQty'] != target.get('orderQty'):
             return False
         price = order['price']
@@ -153,12 +150,29 @@ def _stand(resting, wanted, tolerance, shapes):
     return True
 
 
-def _match(resting, wanted, tolerance):
-    # type: (List[Any], List[Any], float) -> Tuple[List[Tuple[Any, Any]], List[Any], List[Any]]
+def _known_shape(order, shapes):
+    # type: (Dict[str, Any], Dict[str, Any]) -> Any
+    """Return the shape of a row or a wanted dict, worked out once for each row."""
+    name = order.get('orderID')
+    if not name:
+        return shape(order)
+    form = shapes.get(name)
+    if form is None:
+        form = shapes[name] = shape(order)
+    return form
+
+
+def _match(resting, wanted, tolerance, shapes):
+    # type: (List[Any], List[Any], float, Dict[str, Any]) -> Tuple[List[Tuple[Any, Any]], List[Any], List[Any]]
     """Return (pairs to amend, orders to create, rows to cancel) of one side; both lists run from inner to outer."""
     pairs, resting, wanted = _named(resting, wanted, tolerance)
     missing, spare = [], []  # type: List[Any], List[Any]
-    for ours, targets in _by_shape(resting, wanted):
+    for ours, targets in _by_shape(resting, wanted, shapes):
+        if _lie_apart(ours, targets, tolerance):   # as after a jump: there is nothing to look for
+            pairs.extend(zip(ours, targets))
+            missing.extend(targets[len(ours):])
+            spare.extend(ours[len(targets):])
+            continue
         ours, targets = _not_kept(ours, targets, tolerance)
         level, ours, targets = _paired(ours, targets, _price)
         pairs.extend(level)
@@ -214,13 +228,26 @@ def _paired(resting, wanted, key):
     return pairs, [order for order in resting if id(order) not in used], left
 
 
-def _by_shape(resting, wanted):
-    # type: (List[Any], List[Any]) -> List[Tuple[List[Any], List[Any]]]
+def _lie_apart(resting, wanted, tolerance):
+    # type: (List[Any], List[Any], float) -> bool
+    """Tell whether no resting price can be near to any wanted one; both lists run from inner to outer."""
+    if not resting or not wanted:
+        return True
+    ends = resting[0].get('price'), resting[-1].get('price'), wanted[0].get('price'), wanted[-1].get('price')
+    if not all(ends):   # an order without a price is the outermost
+        return False
+    low, high, lowest, highest = sorted(ends[:2]) + sorted(ends[2:])
+    return ((lowest > high and not _near(high, lowest, tolerance))
+            or (highest < low and not _near(low, highest, tolerance)))
+
+
+def _by_shape(resting, wanted, shapes):
+    # type: (List[Any], List[Any], Dict[str, Any]) -> List[Tuple[List[Any], List[Any]]]
     """Return (resting, wanted) for each kind of order that an amend cannot turn into another."""
     groups = OrderedDict()  # type: Dict[Any, Tuple[List[Any], List[Any]]]
     for place, orders in enumerate((resting, wanted)):
         for order in orders:
-            groups.setdefault(shape(order), ([], []))[place].append(order)
+            groups.setdefault(_known_shape(order, shapes), ([], []))[place].append(order)
     return list(groups.values())
 
 

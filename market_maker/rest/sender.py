@@ -78,20 +78,23 @@ class Sender(object):
         self._ids = collections.OrderedDict()   # type: Dict[str, str]   # orderID -> clOrdID, the latest
         self._changed = threading.Condition(threading.RLock())   # guards all of the above and every batch
 
-    def send(self, verb, bodies, timeout=None, max_retries=None):
-        # type: (str, Sequence[Dict[str, Any]], Optional[float], Optional[int]) -> List[Any]
+    def send(self, verb, bodies, timeout=None, max_retries=None, begun=None):
+        # type: (str, Sequence[Dict[str, Any]], Optional[float], Optional[int], Any) -> List[Any]
         """Create (POST) or amend (PUT) each order with a request of its own; return a row or an error for each.
 
+        ``begun`` is called once, as soon as the first of several is on its way, or before a single one; in any case.
         Raise AuthenticationError when the key is refused.  When the caller is interrupted, ``unsettled`` names what may
         have been carried out.
         """
         batch = Batch(verb, bodies, timeout, max_retries)
         try:
             if len(bodies) == 1:
+                if begun is not None:
+                    begun()
                 if self._is_ready(batch, 0) and self._has_turn(batch, 0):
                     self._carry_out(batch, 0)
             else:
-                self._hand_out(batch)
+                self._hand_out(batch, begun)
         except BaseException:   # an interrupt: whatever is under way may be carried out, the rest is not sent
             self._abandon(batch)
             raise
@@ -312,8 +315,8 @@ class Sender(object):
 
     # Lists
 
-    def _hand_out(self, batch):
-        # type: (Batch) -> None
+    def _hand_out(self, batch, begun):
+        # type: (Batch, Any) -> None
         """Hand the orders to the pool in their order, each when it is its turn, and wait for all that were sent."""
         for place in range(len(batch.bodies)):
             self._wait_for_room(batch)
@@ -323,6 +326,11 @@ class Sender(object):
                 continue
             self._pool.hand(functools.partial(self._in_thread, batch, place))
             self._wait_until_written(batch, place)
+            if begun is not None:
+                begun()
+                begun = None
+        if begun is not None:
+            begun()
         with self._changed:
             while batch.flying:
                 self._changed.wait(1.0)   # each of them ends, for every request has its time
