@@ -194,6 +194,34 @@ def test_a_command_that_stays_open_is_seen():
     assert 'still sent after 63.0 s' in words(run.evidence(), 'c')
 
 
+@pytest.mark.parametrize('kind, state', [('create', 'unknown'), ('amend', 'sent'), ('cancel', 'sent')])
+@pytest.mark.parametrize('reply', [{}, dict(status=400, text='Invalid ordStatus')])
+def test_a_command_that_stays_open_although_it_was_answered_is_seen(kind, state, reply):
+    """(c) What was clearly answered needs no time to become certain; what a lost answer or a stop cut off does."""
+    for cut_off in ('', 'lost', 'stop', 'death'):
+        run = a_ladder()
+        run.create(1)
+        verb, fields = {'create': ('POST', {'clOrdID': name(2)}), 'amend': ('PUT', {'orderID': 'id-' + name(1)}),
+                        'cancel': ('DELETE', {'orderID': ['id-' + name(1)]})}[kind]
+        run.reply(run.request(verb, '/order', **fields), **(dict(delivered=False) if cut_off == 'lost' else reply))
+        moment = run.now if cut_off in ('stop', 'death') else run.now + 2.0
+        if cut_off == 'lost' and kind == 'cancel':
+            run.commands.append(Command(kind, '', 'id-' + name(1), state, 2.0))
+            run.cancel(name(1))
+            evidence = run.evidence()
+        else:
+            run.commands.append(Command(kind, name(2) if kind == 'create' else name(1),
+                                        '' if kind == 'create' else 'id-' + name(1), state, 2.0))
+            run.cancel(name(1))
+            process = Process((99.0,), None, None, None, moment, moment) if cut_off == 'death' else (
+                Process((99.0,), None, 0, moment, None, moment + 5.0))
+            evidence = run.evidence(process=process)
+
+        said = next(one.words for one in judge(evidence) if one.letter == 'c')
+
+        assert (' is still {}, and was answered'.format(state) in said) == (cut_off == ''), (cut_off, said)
+
+
 @pytest.mark.parametrize('reply', [
     dict(delivered=False), dict(status=502, text='Bad Gateway'), dict(status=0, delivered=False),
     dict(status=503, text='Service unavailable')])
@@ -351,13 +379,30 @@ def test_more_than_the_limits_allow_is_seen():
     assert '#12' in words(run.evidence(), 'e') and 'one more than 120 in 60 s' in words(run.evidence(), 'e')
     assert words(run.evidence(rules=RULES._replace(minute=None)), 'e') == ''
 
-    run.now += 0.5
-    run.troubles.append(Trouble(run.now, run.now, 'other clock-skew offset=10.0'))
-    del run.events[-10:]
-    for _ in range(100):
-        run.reply(run.request('GET', '/position'))
-        run.now -= 0.01
-    assert words(run.evidence(), 'e') == ''
+
+@pytest.mark.parametrize('words_of_it, gained', [
+    ('other clock-skew offset=10.0,rate=1.0', 20), ('other clock-skew offset=-10.0,rate=1.0', 20),
+    ('other clock-skew every=5.0,offset=10.0', 120), ('other lag delay=4.0', 0)])
+@pytest.mark.parametrize('more', [0, 2])
+def test_a_clock_that_jumps_gains_what_it_jumped_over(words_of_it, gained, more):
+    """(e) The exchange's buckets are refilled by its own clock: ten seconds are worth twenty requests a minute, and not
+    one more; where the jumps are not known, the bucket may be full."""
+    run = a_ladder()
+
+    def ask(times):
+        for _ in range(times):
+            run.reply(run.request('GET', '/position'))
+            run.now -= 0.01
+    ask(119)
+    began = run.now = run.now + 0.001
+    ask(1)                                    # the exchange looks at its clock
+    run.now += 0.001
+    run.troubles.append(Trouble(began, run.now, words_of_it))
+    if '-10' not in words_of_it and 'every' not in words_of_it:
+        run.now -= 0.0005                     # still under way
+    ask(gained + more)
+
+    assert bool(words(run.evidence(), 'e')) == (more > 0)
 
 
 # (f)
@@ -534,6 +579,29 @@ def test_trouble_excuses_until_it_ends():
         run.cancel(name(1))
 
         assert bool(words(run.evidence(), 'g')) == expected
+
+
+@pytest.mark.parametrize('verb', ['POST', 'PUT'])
+def test_an_order_of_unknown_fate_excuses_itself_alone(verb):
+    """(g) Until its fate is certain it may rest where nobody wants it; the order beside it may not."""
+    for doubtful, expected in ((1, False), (2, True)):
+        run = a_ladder()
+        run.want(buys=[(100.0, 100), (98.0, 100)])
+        run.create(1)
+        run.create(3, price=98.0)
+        request = run.request(verb, '/order', **(
+            {'clOrdID': name(doubtful)} if verb == 'POST' else {'orderID': 'id-' + name(doubtful)}))
+        run.own.add(name(doubtful))
+        run.reply(request, delivered=False)
+        if verb == 'POST':
+            run.commands.append(Command('create', name(doubtful), '', 'unknown', 10.0))
+        cycles(run, 6, [(98.0, 100)])
+        run.cancel(name(1), name(3))
+
+        said = next(one.words for one in judge(run.evidence()) if one.letter == 'g')
+
+        assert bool(said) == expected
+        assert not expected or 'is in no ladder' in said and name(1) in said
 
 
 def test_a_bot_that_hangs_is_seen():

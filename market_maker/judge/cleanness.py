@@ -1,9 +1,9 @@
 """(g) no order of the bot's rests that it does not want: two cycles after trouble, after a stop, after its death."""
 from __future__ import absolute_import
 
-from typing import Any, Dict, List, Optional, Tuple  # noqa: F401
+from typing import Any, Dict, List, Optional, Set, Tuple  # noqa: F401
 
-from market_maker.judge.conduct import SHED
+from market_maker.judge.conduct import is_doubtful
 from market_maker.judge.evidence import (Evidence, Frame, OrderRow, Reply, Request, in_words, is_own,  # noqa: F401
                                          replies_of, requests_of, start_of)
 from market_maker.judge.freshness import stale_spans
@@ -25,9 +25,12 @@ def left_behind(evidence: Evidence) -> str:
 
 def _off_the_ladder(evidence):
     # type: (Evidence) -> str
-    """Return the first order that two undisturbed cycles did not put right."""
+    """Return the first order that two undisturbed cycles did not put right.
+
+    An order of unknown fate is excused itself, and excuses no other.
+    """
     calls = [call for call in evidence.wanted if call.ended is not None]
-    restless = restless_spans(evidence)
+    restless, doubts = restless_spans(evidence), _doubts(evidence)
     walk, place = Walk(evidence), 0
     for number in range(CYCLES, len(calls)):
         moment = calls[number].began
@@ -37,18 +40,20 @@ def _off_the_ladder(evidence):
         cycles = calls[number - CYCLES:number]
         if any(began < moment and ended > cycles[0].began for began, ended in restless):
             continue
+        unknown = {name for name, began, ended in doubts if began < moment and ended > cycles[0].began}
         for side in SIDES:
-            fault = _unwanted(evidence, walk, side, cycles)
+            fault = _unwanted(evidence, walk, side, cycles, unknown)
             if fault:
                 return '{:.2f} s: {}'.format(moment - start_of(evidence), fault)
-    return _hung(evidence, restless)
+    return _hung(evidence, sorted(restless + [(began, ended) for _, began, ended in doubts]))
 
 
-def _unwanted(evidence, walk, side, cycles):
-    # type: (Evidence, Walk, str, List[Any]) -> str
-    """Return the order that no ladder of these cycles has, or the one that is too many."""
+def _unwanted(evidence, walk, side, cycles, unknown):
+    # type: (Evidence, Walk, str, List[Any], Set[str]) -> str
+    """Return the order that no ladder of these cycles has, or the one that is too many; ``unknown`` are the names of
+    those that count for neither."""
     ladders = [call.buys if side == 'Buy' else call.sells for call in cycles]
-    resting = walk.working(side)
+    resting = [row for row in walk.working(side) if unknown.isdisjoint((row['orderID'], row.get('clOrdID')))]
     for row in resting:
         price = row.get('price')
         if price is None:
@@ -85,10 +90,10 @@ def _hung(evidence, restless):
 
 def restless_spans(evidence: Evidence) -> List[Tuple[float, float]]:
     """Return the spans in which the bot could not be expected to put its orders right: faults, what the exchange asked
-    for or left open, data that was stale, an allowance that was used up."""
+    for or had not answered, data that was stale, an allowance that was used up."""
     spans = [(trouble.began, trouble.ended) for trouble in evidence.troubles]
     spans += [(span.began, span.ended) for span in stale_spans(evidence)]
-    return sorted(spans + _silences(evidence) + _doubts(evidence) + _used_up(evidence))
+    return sorted(spans + _silences(evidence) + _used_up(evidence))
 
 
 def _silences(evidence):
@@ -101,28 +106,41 @@ def _silences(evidence):
 
 
 def _doubts(evidence):
-    # type: (Evidence) -> List[Tuple[float, float]]
-    """Return from when to when a command of the bot's was of unknown fate, at the longest until that is certain."""
-    spans, open_since = [], {}   # type: List[Tuple[float, float]], Dict[str, Tuple[float, float]]
-    requests, certain = {}, evidence.rules.certain   # type: Dict[int, Request], float
+    # type: (Evidence) -> List[Tuple[str, float, float]]
+    """Return the names and ids of orders with a command of unknown fate, and from when to when it was.
+
+    It ends when the bot is shown what became of it; a command that was not carried out shows nothing, so of that it
+    lasts until it is certain.
+    """
+    spans = []                  # type: List[Tuple[str, float, float]]
+    open_since = {}             # type: Dict[str, Tuple[Request, float]]   # -> and until when at the longest
+    requests, carried_out = {}, set()   # type: Dict[int, Request], Set[int]
+    names = {}                  # type: Dict[str, str]   # orderID -> clOrdID
     for event in evidence.events:
+        shown = ()              # type: Tuple[str, ...]
         if isinstance(event, Request) and event.key == evidence.rules.key:
             requests[event.number] = event
-        elif isinstance(event, Reply) and event.number in requests:
-            request = requests[event.number]
-            if request.verb in ('POST', 'PUT') and request.path == '/order':
-                fields = request.fields
-                doubtful = (not event.is_delivered or event.status == 0 or
-                            event.status >= 500 and not (event.status == 503 and SHED in event.text))
+        elif isinstance(event, OrderRow):
+            names[event.row['orderID']] = event.row.get('clOrdID') or ''
+            if event.cause in requests:
+                carried_out.add(event.cause)
+        elif isinstance(event, Frame) and event.table == 'order':
+            shown = tuple(event.ids) + tuple(names.get(order_id, '') for order_id in event.ids)
+        elif isinstance(event, Reply) and event.number in requests and requests[event.number].path == '/order':
+            request, fields = requests[event.number], requests[event.number].fields
+            if request.verb == 'GET' and event.is_delivered:
+                shown = tuple(name for row in event.rows for name in row)
+            elif request.verb in ('POST', 'PUT') and (not event.is_delivered or is_doubtful(event)):
                 for name in (fields.get('clOrdID'), fields.get('orderID'), fields.get('origClOrdID')):
-                    if name and doubtful:
-                        open_since.setdefault(str(name), (request.at, event.at + certain + LOOK))
-            elif request.verb == 'GET' and request.path == '/order' and event.is_delivered:
-                for names in event.rows:
-                    for name in names:
-                        if name in open_since:
-                            spans.append((open_since.pop(name)[0], event.at))
-    return spans + list(open_since.values())
+                    known = open_since.get(name or '')
+                    if known is not None and known[1] < request.at:   # that one is certain by now
+                        spans.append((name, known[0].at, known[1]))
+                    if name and (known is None or known[1] < request.at):
+                        open_since[name] = request, event.at + evidence.rules.certain + LOOK
+        for name in shown:
+            if name in open_since and (open_since[name][0].verb == 'POST' or open_since[name][0].number in carried_out):
+                spans.append((name, open_since.pop(name)[0].at, event.at))
+    return spans + [(name, request.at, until) for name, (request, until) in open_since.items()]
 
 
 def _used_up(evidence):

@@ -1,7 +1,8 @@
 """(a) one process; (c) every order in the ledger, none sent twice in doubt; (e) the limits; (h) foreign orders."""
 from __future__ import absolute_import
 
-from typing import Any, Dict, List, Optional, Tuple  # noqa: F401
+import re
+from typing import Any, Dict, List, Optional, Set, Tuple  # noqa: F401
 
 from market_maker.judge.evidence import (Evidence, Frame, OrderRow, Reply, Request, in_words, is_open, is_own, named_in,
                                          replies_of, requests_of, start_of)
@@ -12,8 +13,11 @@ IN_FLIGHT = 0.5            # seconds that what was sent already may need to arri
 EARLY = 0.05               # seconds by which a wait may be cut: clocks are read at both ends
 LATE_LOOK = 2.0            # seconds that the last look for an order of unknown fate may have to wait for its turn
 SLACK = 0.5                # tokens by which two clocks may differ about a bucket
-CLOCK = 'clock-skew'       # in the words for a fault of the exchange's clock
+CLOCK = 'clock-skew'       # in the words for a fault of the exchange's clock ...
+AGAIN = 'every='           # ... that jumps again and again
+OFFSET = re.compile(r'offset=(-?[\d.]+)')   # seconds by which that clock is off
 FORGIVEN = 'DELETE'        # the minute's limit is counted, but never refuses a cancel
+VERBS = {'create': 'POST', 'amend': 'PUT', 'cancel': 'DELETE'}
 OPEN_STATES = ('sent', 'unknown')
 NEVER_STATES = ('refused', 'absent')
 
@@ -68,7 +72,7 @@ def _sent_in_doubt(evidence):
                     return '{} used a name again that {} had used'.format(in_words(event, since),
                                                                           in_words(accepted[name], since))
                 reply = replies.get(event.number)
-                if reply is None or not reply.is_delivered or _is_doubtful(reply):
+                if reply is None or not reply.is_delivered or is_doubtful(reply):
                     doubts[name] = event      # nothing may be sent before it is looked up
                 elif name:
                     flying[name] = event
@@ -101,8 +105,7 @@ def _name(request):
     return str(fields.get('orderID') or fields.get('origClOrdID') or '')
 
 
-def _is_doubtful(reply):
-    # type: (Reply) -> bool
+def is_doubtful(reply: Reply) -> bool:
     """Tell whether a reply leaves open whether the request was carried out."""
     if reply.status == 200:
         return False
@@ -138,12 +141,40 @@ def _not_in_ledger(evidence):
 
 def _unresolved(evidence):
     # type: (Evidence) -> str
-    """Return the first command that is still open although its fate was long certain."""
+    """Return the first command that is still open although its fate was long certain, or clearly answered."""
+    answered = None   # type: Optional[Set[Tuple[str, str]]]
     for command in evidence.commands or ():
-        if command.state in OPEN_STATES and command.age > evidence.rules.certain + LATE_LOOK:
+        if command.state not in OPEN_STATES:
+            continue
+        if command.age > evidence.rules.certain + LATE_LOOK:
             return 'the {} of {} is still {} after {:.1f} s'.format(
                 command.kind, command.clOrdID or command.orderID, command.state, command.age)
+        answered = _clearly_answered(evidence) if answered is None else answered
+        names = [name for name in (command.clOrdID, command.orderID) if name]
+        if names and any((VERBS.get(command.kind), name) in answered for name in names):
+            return 'the {} of {} is still {}, and was answered'.format(command.kind, names[0], command.state)
     return ''
+
+
+def _clearly_answered(evidence):
+    # type: (Evidence) -> Set[Tuple[str, str]]
+    """Return (verb, name or id of an order) of which every request had a clear answer before the end was near.
+
+    A stop in the middle of an answer, and a death, leave behind what only the next start can find out.
+    """
+    ends = [moment for moment in (evidence.process.stopped, evidence.process.killed, evidence.process.died)
+            if moment is not None]
+    replies, clear, doubtful = replies_of(evidence), set(), set()   # type: Dict[int, Reply], Set[Any], Set[Any]
+    for request in requests_of(evidence):
+        if request.path != '/order':
+            continue
+        reply = replies.get(request.number)
+        is_clear = reply is not None and reply.is_delivered and not is_doubtful(reply) and all(
+            reply.at < end - IN_FLIGHT or request.at > end for end in ends)
+        named = {(request.verb, name) for field in ('clOrdID', 'orderID', 'origClOrdID')
+                 for name in named_in(request.fields.get(field))}
+        (clear if is_clear else doubtful).update(named)
+    return clear - doubtful
 
 
 # (e)
@@ -154,13 +185,8 @@ def beyond_limits(evidence: Evidence) -> str:
     quiet = silent = since   # moments until which only cancels, or nothing, may come
     told = None   # type: Optional[Reply]
     minute, second = _Bucket(evidence.rules.minute, 60.0, since), _Bucket(evidence.rules.second, 1.0, since)
-    jumps = [moment for trouble in evidence.troubles if CLOCK in trouble.words
-             for moment in (trouble.began, trouble.ended)]   # at which the exchange's own count begins anew
+    is_unsure = False   # the exchange's clock jumped, and nobody has written down how far
     for event in evidence.events:
-        if jumps and event.at >= min(jumps):
-            jumps = [moment for moment in jumps if moment > event.at]
-            minute.fill(event.at)
-            second.fill(event.at)
         if isinstance(event, Reply) and event.status in (403, 429) and event.wait and event.is_delivered:
             request = [one for one in requests_of(evidence) if one.number == event.number]
             if request and event.status == 429 and request[0].verb != FORGIVEN:
@@ -177,11 +203,26 @@ def beyond_limits(evidence: Evidence) -> str:
         if reply is not None and reply.is_limited and is_ours:
             return 'the limits refused {}'.format(in_words(event, since))
         if reply is not None and reply.is_charged and not reply.is_limited:
+            skew = _skew_at(evidence, event.at)
+            if skew is None or is_unsure:
+                minute.fill()
+                second.fill()
+            is_unsure = skew is None
             for bucket, counts in ((minute, True), (second, _is_second(event))):
-                if counts and not bucket.take(event.at) and is_ours and event.verb != FORGIVEN:
+                if counts and not bucket.take(event.at + (skew or 0.0)) and is_ours and event.verb != FORGIVEN:
                     return '{} is one more than {} in {:.0f} s'.format(in_words(event, since), bucket.capacity,
                                                                        bucket.seconds)
     return ''
+
+
+def _skew_at(evidence, moment):
+    # type: (Evidence, float) -> Optional[float]
+    """Return by how much the exchange's clock, which refills its buckets, is off at a moment; None: nobody knows."""
+    for trouble in evidence.troubles:
+        if CLOCK in trouble.words and trouble.began <= moment < trouble.ended:
+            offset = OFFSET.search(trouble.words)
+            return float(offset.group(1)) if offset is not None and AGAIN not in trouble.words else None
+    return 0.0
 
 
 def _is_second(request):
@@ -190,24 +231,26 @@ def _is_second(request):
 
 
 class _Bucket(object):
-    """A token bucket, full at first; None as capacity is one without a bottom."""
+    """A token bucket as the exchange has it, full at first; None as capacity is one without a bottom."""
 
     def __init__(self, capacity, seconds, now):
         # type: (Optional[int], float, float) -> None
         self.capacity, self.seconds = capacity, seconds
         self._tokens, self._at = float(capacity or 0), now
 
-    def fill(self, now):
-        # type: (float) -> None
+    def fill(self):
+        # type: () -> None
         """Let it be full."""
-        self._tokens, self._at = float(self.capacity or 0), now
+        self._tokens = float(self.capacity or 0)
 
     def take(self, now):
         # type: (float) -> bool
-        """Take a token; tell whether there was one."""
+        """Take a token; tell whether there was one.  A clock that went back takes none away, and what goes beyond the
+        limit all the same, as cancels do, is not owed."""
         if self.capacity is None:
             return True
-        tokens = min(float(self.capacity), self._tokens + (now - self._at) * self.capacity / self.seconds)
+        passed = max(0.0, now - self._at)
+        tokens = min(float(self.capacity), self._tokens + passed * self.capacity / self.seconds)
         self._at = now
         self._tokens = max(0.0, tokens - 1)
         return tokens > 1 - SLACK
