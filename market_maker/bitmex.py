@@ -389,6 +389,14 @@ class BitMEX(object):
         except AuthenticationError as error:
             raise KeyRefused(str(error))
 
+    def resolve_now(self) -> None:
+        """Ask for all commands of unknown fate, due or not, and settle those of which it shows what became; tried
+        once."""
+        try:
+            self._sender.resolve_now()
+        except AuthenticationError as error:
+            raise KeyRefused(str(error))
+
     def executions_since(self, timestamp: Optional[str], timeout: Optional[float] = SHORT) -> List[Dict[str, Any]]:
         """Return the account's trades in our symbol since then ('2026-05-03T00:00:00.000Z'; None: the last 500), oldest
         first, over REST: what the stream missed during a gap or a downtime; tried once.

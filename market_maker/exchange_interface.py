@@ -427,6 +427,7 @@ class ExchangeInterface(object):
                     self._cancel_at_once([order['orderID'] for order in left], left)
                     cancelled.update(order['orderID'] for order in left)
                 elif not self._commands.unanswered():
+                    self.bitmex.resolve_now()   # cancels without an answer, above all
                     self._wait_for_echo(cancelled, LAST_ECHO)
                     return 0, ''
                 reason = 'they still rest after their cancel' if left else 'sent, and the answer was lost'

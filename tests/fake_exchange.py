@@ -122,6 +122,9 @@ class FakeBitMEX(object):
     def resolve_due(self):
         return []
 
+    def resolve_now(self):
+        """Nothing is kept."""
+
     def unsettled(self):
         return list(self.in_doubt)
 

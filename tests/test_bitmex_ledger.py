@@ -150,6 +150,22 @@ def test_cancel_without_an_answer_is_unknown_until_its_order_is_seen(bot, orders
     assert (record.kind, record.state, found['ordStatus']) == ('cancel', 'done', 'Canceled') and bot.unsettled() == []
 
 
+def test_what_shows_is_settled_without_waiting_for_the_next_look(bot, orders):
+    """A cancel whose order has gone is settled at once, a create that is not there stays unknown."""
+    row = bot.buy(100, 5000)
+    orders.server.script = [http_server.reset] * 8
+    with pytest.raises(ConnectionLost):
+        bot.cancel(row['orderID'])
+    orders.server.script = [http_server.reset]
+    with pytest.raises(OutcomeUnknown):
+        bot.place_order(100, 5000, clOrdID='mine')
+    orders.rows[0]['ordStatus'] = 'Canceled'
+
+    bot.resolve_now()
+
+    assert bot.unsettled() == ['mine'] and states(bot) == ['done', 'done', 'unknown']
+
+
 def test_order_that_appears_forty_seconds_late(bot, orders, clock):
     """It is looked for at growing intervals, never sent again, and found."""
     orders.server.script = [lost(orders, http_server.reset)]

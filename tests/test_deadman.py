@@ -268,6 +268,23 @@ def test_a_manual_order_disarms_it_and_is_never_touched(monkeypatch, caplog):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize('fault', ['lost-reply', 'lost-request'])
+def test_a_cancel_without_an_answer_at_the_end_leaves_nothing_in_doubt(monkeypatch, caplog, fault):
+    """What became of it shows: nothing rests, nothing stays unknown, and the switch is disarmed."""
+    with live(monkeypatch, DEADMAN_TIMEOUT=30) as one:
+        one.loop()
+        soon(one.ladder_is_there)
+        soon(one.switch)
+        monkeypatch.setattr(one.exchange, 'resolve', lambda: None)   # the guard's next look comes too late
+        with one.testnet.faults(fault, verbs='DELETE', count=1) as struck:
+            one.stop()
+
+        assert struck.hits == 1 and one.resting() == []
+        assert one.switch() is None, caplog.text
+        states = {record.state for record in Ledger(one.bitmex.ledger.path, one.bitmex.ledger.bot).commands()}
+    assert 'stays armed' not in caplog.text and states == {'done'}
+
+
 def test_two_bots_share_it_and_their_prefixes_keep_them_apart(testnet, launch):
     """`mm_` and `mm_2_`: each cancels its own only, and the last to end disarms the switch."""
     first = launch('first', ORDERID_PREFIX='mm_')

@@ -177,6 +177,17 @@ class Sender(object):
                     self._unsure.discard(record.clOrdID)
         return settled
 
+    def resolve_now(self):
+        # type: () -> None
+        """Settle the commands of unknown fate of which the exchange shows what became, without waiting for the next
+        look; raise what a GET raises."""
+        waiting = [] if self.ledger is None else [record for record in self.ledger.unresolved()
+                                                  if record.state == UNKNOWN]
+        if waiting:
+            self.resolve_due(self.look_up({record.clOrdID for record in waiting if record.clOrdID},
+                                          {record.orderID for record in waiting
+                                           if record.orderID and not record.clOrdID}, 0, SHORT))
+
     def close(self):
         # type: () -> None
         """End the threads, and write the ledger's last lines."""
