@@ -11,6 +11,7 @@ from bot import Bot, until   # noqa: E402
 from live_manager import KEY, SECRET, live   # noqa: E402
 from live_manager import until as soon   # noqa: E402
 from market_maker.deadman import DeadMansSwitch   # noqa: E402
+from market_maker.rest.client import Client   # noqa: E402
 from market_maker.server.local_exchange import running   # noqa: E402
 from market_maker.settings import settings   # noqa: E402
 from market_maker.state.ledger import Ledger, Order   # noqa: E402
@@ -268,6 +269,23 @@ def test_a_manual_order_disarms_it_and_is_never_touched(monkeypatch, caplog):
 
 
 @pytest.mark.slow
+def test_it_is_armed_before_the_first_order(monkeypatch):
+    """Who is killed right after his first order leaves none."""
+    asked = []
+    send = Client._send
+
+    def note(self, verb, path, route, *more):
+        asked.append((verb, route))
+        return send(self, verb, path, route, *more)
+    monkeypatch.setattr(Client, '_send', note)
+    with live(monkeypatch, DEADMAN_TIMEOUT=30) as one:
+        one.loop()
+        soon(one.ladder_is_there)
+        assert one.switch()
+
+    assert asked.index(('POST', '/order/cancelAllAfter')) < asked.index(('POST', '/order'))
+
+
 @pytest.mark.parametrize('fault', ['lost-reply', 'lost-request'])
 def test_a_cancel_without_an_answer_at_the_end_leaves_nothing_in_doubt(monkeypatch, caplog, fault):
     """What became of it shows: nothing rests, nothing stays unknown, and the switch is disarmed."""

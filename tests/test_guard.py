@@ -7,7 +7,9 @@ import pytest
 
 pytest.importorskip('aiohttp', reason='the local exchange needs the testnet extra')
 
+from fake_exchange import make   # noqa: E402
 from live_manager import live, until   # noqa: E402
+from market_maker.guard import Guard   # noqa: E402
 from market_maker.market_maker import OrderManager   # noqa: E402
 from market_maker.settings import settings   # noqa: E402
 
@@ -193,6 +195,21 @@ def test_a_step_of_the_guard_that_fails_does_not_end_the_watch(monkeypatch, capl
         monkeypatch.undo()
         with one.testnet.faults('silent-table', tables='instrument+quote'):
             until(lambda: not one.resting(), what=lambda: caplog.text)
+
+
+def test_no_audit_while_the_bot_closes(monkeypatch):
+    """Who cleans up asks for himself, and needs what is left of the allowance."""
+    manager, bitmex = make(monkeypatch, AUDIT_INTERVAL=1)
+    guard = Guard(manager.exchange, lambda: 0.0)
+    manager.exchange.watched_reconnects = 0
+    guard._audit(0.0)
+    audits, asked = guard.counts.audits, len(bitmex.requests)
+    assert audits == 1 and asked
+
+    manager.exchange.is_closing = True
+    guard._audit(10.0)
+
+    assert (guard.counts.audits, len(bitmex.requests)) == (audits, asked)
 
 
 @pytest.mark.slow
