@@ -23,7 +23,7 @@ TRANSACTIONS_KEPT = 5000   # rows, per account
 # a dict that keeps its order, the fastest there is
 ordered = dict if sys.version_info >= (3, 7) else OrderedDict  # type: Any
 
-ORDERS, ALL = 1, 2         # how much of a position's row is out of date
+ORDERS, ALL = 1, 2         # how much of the row of a position or a purse is out of date
 
 
 class Key(object):
@@ -51,7 +51,7 @@ class Purse(object):
     __slots__ = ('account', 'currency', 'wallet', 'risk_limit', 'upnl', 'isolated_upnl', 'init', 'maint', 'open_cost',
                  'open_premium', 'mark_value',
                  'deposited', 'withdrawn', 'transferred_in', 'transferred_out', 'pending_debit', 'prev_realised',
-                 'row', 'wallet_row', 'is_dirty',
+                 'row', 'wallet_row', 'dirt',
                  'shown_equity')
 
     def __init__(self, account: 'Account', currency: str, wallet: int = 0) -> None:
@@ -73,7 +73,7 @@ class Purse(object):
         self.prev_realised = 0
         self.row = {}               # type: Dict[str, Any]  # margin row as last published
         self.wallet_row = {}        # type: Dict[str, Any]
-        self.is_dirty = False
+        self.dirt = 0
         self.shown_equity = None    # type: Any  # what the liquidation prices were last derived from
 
     @property

@@ -39,37 +39,35 @@ class Journal(object):
         self.outbox.append(make_change((table, action, rows, account_id, symbol)))
 
     def mark_orders(self, position: Position) -> None:
-        """Note that the sums over a position's open orders changed, and with them the purse."""
+        """Note that the sums over a position's open orders changed, and with them those of the purse."""
         if not position.dirt:
             self.positions.append(position)
             position.dirt = ORDERS
         purse = position.purse
-        if not purse.is_dirty:
-            purse.is_dirty = True
+        if not purse.dirt:
             self.purses.append(purse)
+            purse.dirt = ORDERS
 
     def mark_all(self, position: Position) -> None:
         """Note that everything about a position may have changed."""
         if not position.dirt:
             self.positions.append(position)
         position.dirt = ALL
-        purse = position.purse
-        if not purse.is_dirty:
-            purse.is_dirty = True
-            self.purses.append(purse)
+        self.mark_purse(position.purse)
 
     def mark_purse(self, purse: Purse) -> None:
         """Note that a purse changed, and with it the liquidation prices of the positions that it stands behind."""
-        if not purse.is_dirty:
-            purse.is_dirty = True
+        if not purse.dirt:
             self.purses.append(purse)
+        purse.dirt = ALL
 
     def settle(self, stamp: str) -> None:
         """Bring every marked row up to date and tell what changed in it."""
         if not self.purses:
             return
         for purse in self.purses:
-            self._spread(purse)
+            if purse.dirt == ALL:
+                self._spread(purse)
         for position in self.positions:
             self._tell_position(position, stamp)
         self.positions = []
@@ -127,22 +125,26 @@ class Journal(object):
         self.outbox.append(make_change(('position', 'update', [changed], account, symbol)))
 
     def _tell_purse(self, purse: Purse, stamp: str) -> None:
-        purse.is_dirty = False
+        dirt, purse.dirt = purse.dirt, 0
         row = purse.row
         account = purse.account.id
         if not row:
             row = purse.row = margin_row(purse)
             row['timestamp'] = stamp
             self.outbox.append(make_change(('margin', 'insert', [dict(row)], account, None)))
+            dirt = ALL
         else:
-            changed = {name: value for name, value in zip(MARGIN_SUMS, margin_sums(purse)) if row[name] != value}
+            names, sums = ((MARGIN_ORDER_SUMS, margin_order_sums(purse)) if dirt == ORDERS
+                           else (MARGIN_SUMS, margin_sums(purse)))
+            changed = {name: value for name, value in zip(names, sums) if row[name] != value}
             if changed:
                 changed['timestamp'] = stamp
                 row.update(changed)
                 changed['account'] = account
                 changed['currency'] = purse.currency
                 self.outbox.append(make_change(('margin', 'update', [changed], account, None)))
-        self._tell_wallet(purse, stamp)
+        if dirt == ALL:
+            self._tell_wallet(purse, stamp)
 
     def _tell_wallet(self, purse: Purse, stamp: str) -> None:
         row = purse.wallet_row
@@ -267,22 +269,33 @@ MARGIN_SUMS = ('amount', 'prevRealisedPnl', 'grossOpenCost', 'grossOpenPremium',
                'withdrawableMargin', 'systemWithdrawableMargin')
 
 
-def margin_sums(purse: Purse) -> Tuple[Any, ...]:
-    """Return the fields named in MARGIN_SUMS: those of a margin row that move."""
-    wallet, upnl, value, init, maint = purse.wallet, purse.upnl, purse.mark_value, purse.init, purse.maint
-    balance = wallet + upnl
-    used = init + maint
+MARGIN_ORDER_SUMS = ('grossOpenCost', 'grossOpenPremium', 'riskValue', 'initMargin', 'targetExcessMargin',
+                     'marginUsedPcnt', 'excessMargin', 'availableMargin', 'withdrawableMargin',
+                     'systemWithdrawableMargin')
+
+
+def margin_order_sums(purse: Purse) -> Tuple[Any, ...]:
+    """Return the fields named in MARGIN_ORDER_SUMS: those of a margin row that depend on the open orders."""
+    upnl, init, open_cost = purse.upnl, purse.init, purse.open_cost
+    balance = purse.wallet + upnl
+    used = init + purse.maint
     excess = balance - used
     free = excess - upnl if upnl > 0 else excess
     if free < 0:
         free = 0
-    if balance > 0:
-        leverage, percent = round(value / balance, 4), round(used / balance, 4)
-    else:
-        leverage, percent = 0.0, float(used > 0)
-    return (wallet, purse.prev_realised, purse.open_cost, purse.open_premium, value, value + purse.open_cost,
-            init, maint, excess, upnl, purse.isolated_upnl,
-            wallet, balance, leverage, percent, excess, excess, free, free)
+    percent = round(used / balance, 4) if balance > 0 else float(used > 0)
+    return (open_cost, purse.open_premium, purse.mark_value + open_cost, init, excess, percent, excess, excess, free,
+            free)
+
+
+def margin_sums(purse: Purse) -> Tuple[Any, ...]:
+    """Return the fields named in MARGIN_SUMS: those of a margin row that move."""
+    wallet, upnl, value = purse.wallet, purse.upnl, purse.mark_value
+    balance = wallet + upnl
+    leverage = round(value / balance, 4) if balance > 0 else 0.0
+    open_cost, open_premium, risk, init, excess, percent, _, _, free, _ = margin_order_sums(purse)
+    return (wallet, purse.prev_realised, open_cost, open_premium, value, risk, init, purse.maint, excess, upnl,
+            purse.isolated_upnl, wallet, balance, leverage, percent, excess, excess, free, free)
 
 
 def margin_row(purse: Purse) -> Dict[str, Any]:
