@@ -21,6 +21,7 @@ import sys
 import time
 
 import common
+from market_maker.server import collector
 from market_maker.simulator.exchange import Exchange
 from market_maker.simulator.instruments import catalogue
 
@@ -145,6 +146,7 @@ def measure(depths, rounds, cycles):
     for _, world in worlds:
         world.quiet_cycle()
         world.busy_cycle()
+    collector.spare()   # as the exchange's own process does
     figures = {}
     for number in range(rounds):
         for depth, world in worlds if number % 2 else worlds[::-1]:

@@ -45,9 +45,11 @@ NAMES = [
 
 def serve_exchange(pipe):
     """Run a local exchange; obey (name, argument) from the pipe until told to end."""
+    from market_maker.server import collector
     from market_maker.server.local_exchange import running
     people = [{'key': KEY + str(number), 'secret': SECRET} for number in range(16)]
     with running(bid=60000, ask=60000.1, accounts=people) as testnet:
+        collector.spare()   # as the exchange's own process does
         pipe.send(testnet.port)
         while True:
             name, argument = pipe.recv()

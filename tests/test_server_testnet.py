@@ -232,3 +232,14 @@ def test_a_bad_row_is_named_with_file_and_line(tmpdir, recording):
     with pytest.raises(SettingsError) as caught:
         testnet.main(parsed('--port', '0', '--market', 'replay', '--data', str(path), '--speed', '1000'))
     assert 'bad.csv:4' in str(caught.value) and '\n' not in str(caught.value)
+
+
+def test_the_collector_is_spared():
+    """What is there already is never looked at again, and new objects less often; in a process of its own, for good."""
+    words = ('import gc; from market_maker.server import collector; before = gc.get_threshold(); collector.spare(); '
+             'print(gc.get_freeze_count() > 1000, gc.get_threshold()[0] > 10 * before[0], '
+             'gc.get_threshold()[1:] == before[1:], gc.isenabled())')
+
+    said = subprocess.check_output([sys.executable, '-c', words], universal_newlines=True)
+
+    assert said.split() == ['True'] * 4

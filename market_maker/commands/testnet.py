@@ -102,7 +102,7 @@ def main(args: Any) -> int:
     if 'list' in options['faults']:
         print('\n'.join(fault_lines()))
         return EXIT_OK
-    from market_maker.server import local_exchange
+    from market_maker.server import collector, local_exchange
     if args.watch and not sys.stdout.isatty():
         raise SettingsError('--watch draws on a terminal, and the output goes elsewhere: leave it out')
     if not args.watch:
@@ -117,6 +117,7 @@ def main(args: Any) -> int:
         options['people'] = [{'key': local.LOCAL_API_KEY, 'secret': local.LOCAL_API_SECRET}]
     server = local_exchange.assemble(args.market, **options)
     try:
+        collector.spare()
         asyncio.run(_serve(server, lifeline, None if args.attached else args))
     except LocalExchangeError:
         _say_who_is_there(server)
