@@ -124,8 +124,9 @@ class BitMEX(object):
         self.state = None   # type: Optional[StateFolder]   # what ``remember`` opened
         self.ws = self._connected(shouldWSAuth, clock, connect_timeout) if ws is None else ws
         self._introduced_to = ''   # the run of the local exchange that we made ourselves known to last
+        self._introducing = threading.RLock()   # a signal may interrupt the main thread here
         if local.is_local(base_url):
-            self.ws.introduce = self._introduce
+            self.ws.introduce = self._client.introduce = self._introduce
         self._client.skew = getattr(self.ws, 'clock_offset', 0.0)   # what the login has learned about our clock
 
     @property
@@ -466,18 +467,24 @@ class BitMEX(object):
         return ws
 
     def _introduce(self):
-        # type: () -> bool
-        """Open our account on the local exchange if that is another one than before; tell whether it is."""
+        # type: () -> str
+        """Open our account on the local exchange if it is another one than the one we remember; return its name then,
+        else ''.
+
+        The feed and every thread that sends may find out at the same time: one opens the account, all are told.
+        """
         try:
-            instance = instance_of(self.base_url)
-            if self.state is None or instance in ('', self.state.instance, self._introduced_to):
-                return False
-            self._introduced_to = instance
-            local.ensure(self.base_url, self.apiKey or '', self.apiSecret or '', start=False)
+            with self._introducing:
+                instance = instance_of(self.base_url)
+                if self.state is None or instance in ('', self.state.instance):
+                    return ''
+                if instance != self._introduced_to:
+                    local.ensure(self.base_url, self.apiKey or '', self.apiSecret or '', start=False)
+                    self._introduced_to = instance
+                return instance
         except MarketMakerError as error:
             report(logging.WARNING, 'This local exchange was started anew and does not take us: %s', error)
-            return False
-        return True
+            return ''
 
     def _creation(self, order):
         # type: (Dict[str, Any]) -> Dict[str, Any]

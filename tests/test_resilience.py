@@ -210,6 +210,18 @@ def test_a_local_exchange_that_was_started_anew_by_hand_is_told_of_our_account(m
             assert one.ended is None
 
 
+def test_a_request_that_is_the_first_to_reach_the_other_exchange_introduces_us(monkeypatch):
+    """The feed may notice only later: a cancel at that moment must not take the unknown key for the end."""
+    with contextlib.ExitStack() as stack:
+        first = stack.enter_context(running(bid=60000, ask=60000.5))
+        with live(monkeypatch, testnet=first) as one:
+            stack.pop_all().close()
+            stack.enter_context(running(bid=60000, ask=60000.5, port=first.port))
+
+            assert one.bitmex.cancel('00000000-0000-4000-8000-000000000000')[0]['error'] == 'Unable to cancel order'
+            assert one.bitmex.http_open_orders() == []
+
+
 def test_where_nothing_can_be_kept_memory_serves_and_this_is_said_once(monkeypatch, caplog, tmp_path):
     (tmp_path / 'file').write_text('')
     monkeypatch.setenv('XDG_STATE_HOME', str(tmp_path / 'file' / 'folder'))

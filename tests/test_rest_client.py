@@ -221,6 +221,36 @@ def test_refused_key_ends_at_once(server, case):
     assert KEY not in str(caught.value) and SECRET not in str(caught.value)
 
 
+@pytest.mark.parametrize('verb, path, body', [('GET', '/position', None), ('DELETE', '/order', {'orderID': '1'}),
+                                              ('POST', '/order/cancelAllAfter', {'timeout': 60000})])
+def test_an_exchange_that_was_started_anew_is_asked_again_once_it_knows_us(server, case, verb, path, body):
+    server.script = [http_server.error(401, 'Invalid API Key.')]
+    server.default = http_server.answer([])
+    case.client.introduce = lambda: 'another'
+    assert case.request(verb, path, body=body) == []
+    assert len(server.seen) == 2 and case.waited == 0
+
+
+@pytest.mark.parametrize('verb', ['POST', 'PUT'])
+def test_an_order_for_a_market_that_is_gone_is_not_sent_to_the_next(server, case, verb):
+    """Nothing was carried out, and the key is not to blame."""
+    server.default = http_server.error(401, 'Invalid API Key.')
+    case.client.introduce = lambda: 'another'
+    with pytest.raises(ConnectionLost, match='{} /order is not carried out: .* was started anew'.format(verb)):
+        case.request(verb, '/order', body={'clOrdID': 'a'})
+    assert len(server.seen) == 1
+
+
+@pytest.mark.parametrize('name, sent', [('', 1), ('another', 2)])
+def test_a_key_that_is_refused_all_the_same_is_refused(server, case, name, sent):
+    """By the exchange that we know, and by another one that we have been introduced to."""
+    server.default = http_server.error(401, 'Invalid API Key.')
+    case.client.introduce = lambda: name
+    with pytest.raises(AuthenticationError):
+        case.request('GET', '/position')
+    assert len(server.seen) == sent
+
+
 def test_wrong_clock_is_corrected(server, case):
     """A request that the exchange finds expired is sent once more with the exchange's time, and later ones have it
     from the start."""

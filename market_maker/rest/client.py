@@ -35,7 +35,8 @@ class Client(object):
 
     ``transport`` has ``send(request) -> Response``; ``report(level, text, *args)`` writes a log line; ``stop`` is an
     Event that ends waits (a call that waits while it is set raises what it was waiting to repair; calls begun later,
-    which clean up, wait again).
+    which clean up, wait again).  ``introduce``, where it is set, is asked when the key is not known: it returns the
+    name of an exchange that was started anew and knows it from now on, '' when there is no such thing.
     """
 
     def __init__(self, transport, where='the exchange', way_out='', key='', clock=None, rng=None, stop=None,
@@ -46,6 +47,7 @@ class Client(object):
         self.stop = threading.Event() if stop is None else stop
         self.timeout = timeout
         self.budget = budget   # a state.budget.Budget, through which bots of one account share their limits, or None
+        self.introduce = None  # type: Optional[Callable[[], str]]
         self.skew = 0.0   # seconds that the exchange's clock is ahead of ours
         self._report = (lambda level, text, *args: None) if report is None else report
         self._policy = retry.Policy(where, way_out, key, (random.SystemRandom() if rng is None else rng).random)
@@ -82,6 +84,7 @@ class Client(object):
         timeout = self.timeout if timeout is None else timeout
         limit = None if max_retries is None else max_retries + 1
         resends = 0
+        met = ''
         for number in itertools.count(1):
             if not has_turn or number > 1:
                 self.take_turn(kind, route, label, halt)
@@ -96,6 +99,12 @@ class Client(object):
                 return step.data
             if isinstance(step, LookUp):
                 raise OutcomeUnknown('{}; it may have been carried out'.format(step.error), clOrdIDs)
+            if response.status == 401 and self.introduce is not None and not met:
+                met = self.introduce()
+                if met and kind in (retry.CREATE, retry.AMEND, retry.ONCE):   # meant for a market that is gone
+                    raise ConnectionLost('{} is not carried out: {} was started anew'.format(label, self._policy.where))
+                if met:
+                    continue
             if isinstance(step, Fail):
                 self._hold(step.hold, kind == retry.CANCEL or response.status != 429)
                 raise step.error

@@ -386,7 +386,9 @@ def _reason(chain):
     for each in chain:
         if isinstance(each, OSError) and not isinstance(each, requests.RequestException) and each.strerror:
             return str(each.strerror)
-    return plain(str(chain[-1])) or type(chain[-1]).__name__
+    # urllib3 1.x first tries an argument of Python 2's http.client, and what that raised stays in the chain.
+    innermost = [each for each in chain if not isinstance(each, TypeError)][-1]
+    return plain(str(innermost)) or type(innermost).__name__
 
 
 def plain(text: str) -> str:

@@ -76,7 +76,8 @@ class BitMEXWebsocket(Reading):
         self._lost_at = None      # type: Optional[float]  # when data came last before they stopped
         self._has_pinged = False
         self._has_asked = False   # for images that did not come
-        self.introduce = None     # type: Any   # makes us known to an exchange that was started anew; whether it was
+        self.introduce = None     # type: Any   # makes us known to an exchange that was started anew; its name, or ''
+        self._met = ''            # whom we have been introduced to: who refuses us after that means it
         self._given_up = ''       # why somebody wants the present connection replaced
 
     # -- connecting --------------------------------------------------------------------------------------------------
@@ -440,7 +441,9 @@ class BitMEXWebsocket(Reading):
         if self._failure is not None:
             return text
         if trouble.status in (401, 403) and self._login is not None:
-            if self._lost_at is not None and self.introduce is not None and self.introduce():
+            met = self.introduce() if self._lost_at is not None and self.introduce is not None else ''
+            if met not in ('', self._met):
+                self._met = met
                 return 'the exchange was started anew and did not know us'
             self._refuse(trouble.status, trouble.message())
         elif trouble.status == 400 and self._learn_time(trouble):
