@@ -9,6 +9,7 @@ from __future__ import absolute_import
 
 import atexit
 import logging
+import operator
 import os
 import random
 import signal
@@ -472,9 +473,8 @@ class OrderManager(object):
     def _mm_is_built_in(self):
         # type: () -> bool
         """Tell whether nothing that decides about a pass is the strategy's own."""
-        kind = type(self)
-        return BUILT_IN.keys().isdisjoint(self.__dict__) and all(
-            getattr(kind, name) is method for name, method in BUILT_IN.items()) and not settings.RANDOM_ORDER_SIZE
+        return (_deciding(type(self)) == BUILT_IN and DECIDING.isdisjoint(self.__dict__)
+                and not settings.RANDOM_ORDER_SIZE)
 
     def _mm_starts(self):
         # type: () -> Tuple[float, float]
@@ -867,8 +867,9 @@ class OrderManager(object):
 
 
 # What a pass of the built-in strategy consists of, as it was before anybody replaced any of it.
-BUILT_IN = {name: getattr(OrderManager, name) for name in LADDER + (
-    'sanity_check', 'get_ticker', 'place_orders', 'converge_orders', '_mm_ladder')}
+DECIDING = frozenset(LADDER + ('sanity_check', 'get_ticker', 'place_orders', 'converge_orders', '_mm_ladder'))
+_deciding = operator.attrgetter(*sorted(DECIDING))
+BUILT_IN = _deciding(OrderManager)
 
 
 def _growth(change, order):

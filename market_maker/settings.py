@@ -32,6 +32,9 @@ ENVIRONMENT = (('BITMEX_API_KEY', 'API_KEY'), ('BITMEX_API_SECRET', 'API_SECRET'
 CommandLine = namedtuple('CommandLine', 'symbol local base_url')
 
 
+_item = dict.__getitem__   # a loop reads settings all the time
+
+
 class Settings(dict):
     """The settings, by attribute or by key; a name that nobody set reads as None and is warned of once.
 
@@ -45,11 +48,13 @@ class Settings(dict):
 
     def __getattr__(self, name):
         # type: (str) -> Any
-        self._load()
-        if dict.__contains__(self, name):
-            return dict.__getitem__(self, name)
-        self._warn_unknown(name)
-        return None
+        if not self._state.loaded:
+            self._load()
+        try:
+            return _item(self, name)
+        except KeyError:
+            self._warn_unknown(name)
+            return None
 
     def __setattr__(self, name, value):
         # type: (str, Any) -> None

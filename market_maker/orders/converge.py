@@ -141,7 +141,7 @@ def _stand(resting, wanted, tolerance, shapes):
         return False
     limit = max(tolerance, SAME)
     for order, target in zip(resting, wanted):
-        form = _known_shape(order, shapes)
+        form = shapes.get(order.get('orderID')) or _known_shape(order, shapes)
         if form != PLAIN or len(target) != 3 or order['leavesQty'] != target.get('orderQty'):
             return False
         price = order['price']

@@ -29,7 +29,8 @@ def start_prices(ticker, tick, maintain_spreads, min_spread, own_buy=None, own_s
     if buy * (1.00 + min_spread) > sell:
         buy *= 1.00 - min_spread / 2
         sell *= 1.00 + min_spread / 2
-    if maintain_spreads and _too_tight(floor_to(buy, tick), ceil_to(sell, tick), bid, ask):
+    if (maintain_spreads and not (buy + tick < min(ask, sell) and sell - tick > bid)   # as it nearly always is
+            and _too_tight(floor_to(buy, tick), ceil_to(sell, tick), bid, ask)):
         buy, sell = bid, ask
     return StartPrices(buy, sell, ticker.get('mid', (bid + ask) / 2))
 
@@ -121,4 +122,6 @@ def _too_tight(buy, sell, bid, ask):
 
 def _same(price, own_price, tick):
     # type: (float, Optional[float], float) -> bool
-    return own_price is not None and ticks(price, tick) == ticks(own_price, tick)
+    if own_price is None or abs(price - own_price) > 2 * tick:   # as it nearly always is
+        return False
+    return price == own_price or ticks(price, tick) == ticks(own_price, tick)
