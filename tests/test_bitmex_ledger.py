@@ -3,7 +3,6 @@ import json
 import os
 import random
 import signal
-import sqlite3
 import threading
 import time
 
@@ -12,11 +11,13 @@ import pytest
 import http_server
 from market_maker import bitmex
 from market_maker.rest.transport import Transport
+from market_maker.state import journal
 from market_maker.state.ledger import Ledger, LedgerUnwritable
 from market_maker.utils.clock import ManualClock
 from market_maker.utils.errors import APIError, ConnectionLost, InsufficientFunds, OrderRejected, OutcomeUnknown, \
     RateLimited
 from test_bitmex_orders import KEY, OVERLOADED, SECRET, Orders, Tables, lost
+from test_state_ledger import Disk, kill
 
 
 @pytest.fixture
@@ -65,8 +66,7 @@ def test_every_command_is_written_down_before_it_arrives(bot, orders, path):
     lines = []
 
     def serve(exchange):
-        with sqlite3.connect(path) as database:
-            lines.append(database.execute('SELECT count(*) FROM commands').fetchone()[0])
+        lines.append([row[8] for row in journal.rows_with(path)].count('sent'))
         orders.serve(exchange)
     orders.server.default = serve
     row = bot.buy(100, 5000)
@@ -302,7 +302,8 @@ def test_restart_after_a_kill(server, clock, orders, path):
     """The next process knows what was under way, finds it, and never sends it again."""
     first = connector(server, clock, path)
     orders.server.script = [lost(orders, http_server.stall)]
-    record = first.ledger.begin('create', [bitmex_order('mm_bitmex_x')], clock.time())[0]    # and then it was killed
+    record = first.ledger.begin('create', [bitmex_order('mm_bitmex_x')], clock.time())[0]
+    kill(first.ledger)
     orders.rows.append(dict(orderID='id9', clOrdID='mm_bitmex_x', ordStatus='New', symbol='XBTUSD'))
     second = connector(server, clock, path)
     assert second.unsettled() == [record.clOrdID] and second.ledger.owns('mm_bitmex_x')
@@ -320,15 +321,17 @@ def bitmex_order(name):
 def test_full_disk(bot, orders):
     """Nothing is placed that cannot be written down; amends and cancels go out."""
     row = bot.buy(100, 5000)
-    bot.ledger._db.execute('PRAGMA max_page_count = 1')
-    big = 'x' * 100000
-    rows = bot.create_orders([{'price': n, 'orderQty': 100, 'text': big} for n in (1, 2)])
+    lines = bot.ledger._journal
+    lines._file = Disk(lines._file, 0)
+    rows = bot.create_orders([{'price': n, 'orderQty': 100} for n in (1, 2)])
     assert not rows and [type(error) for _, error in rows.errors] == [LedgerUnwritable] * 2
     with pytest.raises(LedgerUnwritable):
-        bot.buy(1, 1, text=big)
+        bot.buy(1, 1)
     assert len(orders.posted()) == 1
-    assert bot.amend_order({'orderID': row['orderID'], 'price': 5001, 'text': big})['price'] == 5001
+    assert bot.amend_order({'orderID': row['orderID'], 'price': 5001})['price'] == 5001
     assert bot.cancel(row['orderID'])[0]['ordStatus'] == 'Canceled'
+    lines._file.room = 100000
+    assert bot.buy(1, 1) and len(orders.posted()) == 2
 
 
 @pytest.mark.skipif(not hasattr(signal, 'setitimer'), reason='this system has no timer signals')

@@ -1,5 +1,7 @@
 """The ledger: commands before they are sent, their ends, looks at growing intervals, names and fills over restarts."""
+import errno
 import gc
+import json
 import logging
 import os
 import signal
@@ -11,7 +13,9 @@ import time
 
 import pytest
 
+import http_server
 import market_maker
+from market_maker.state import journal
 from market_maker.state import ledger as ledgers
 from market_maker.state.ledger import (ABSENT, AMEND, CANCEL, CREATE, DONE, REFUSED, UNKNOWN, Ledger, LedgerUnwritable,
                                        Order)
@@ -40,16 +44,63 @@ def path(tmp_path):
     return str(tmp_path / 'ledger.db')
 
 
-def test_command_is_in_the_file_before_it_is_sent(path):
-    """As soon as begin returns another process can read it; its end follows with the next command or a flush."""
+def lines(path):
+    """Return (clOrdID, state) of each line of all journals."""
+    return [(row[4], row[8]) for row in journal.rows_with(path)]
+
+
+def in_sqlite(path, query='SELECT clOrdID, state FROM commands ORDER BY id'):
+    database = sqlite3.connect(path)
+    try:
+        return database.execute(query).fetchall()
+    finally:
+        database.close()
+
+
+def idle(ledger):
+    """Stop the ledger's thread: from now on nothing is folded that the test does not fold."""
+    ledger._over.set()
+    ledger._thread.join(10)
+    return ledger
+
+
+def kill(ledger):
+    """Leave the ledger as SIGKILL would: what is in its files stays there, and its lock is gone."""
+    idle(ledger)
+    ledger._db.close()
+    if ledger._journal is not None:
+        ledger._journal._file.close()
+
+
+class Disk(object):
+    """A file on a disk that has room for so many more bytes."""
+
+    def __init__(self, file, room):
+        self.file, self.room = file, room
+
+    def write(self, content):
+        if not self.room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        part = content[:self.room]
+        self.room -= len(part)
+        return self.file.write(part)
+
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+
+def test_command_is_in_a_file_before_it_is_sent(path):
+    """As soon as begin returns another process can read its line; its end follows with the next command, and both are
+    in SQLite within moments."""
     ledger = Ledger(path, 'bot')
     record = ledger.begin(CREATE, [an_order(price=5000.5)], NOW)[0]
-    read = sqlite3.connect(path)
-    row = read.execute('SELECT bot, began, kind, clOrdID, symbol, body, state FROM commands').fetchone()
-    assert row == ('bot', NOW, 'create', 'mm_1', 'XBTUSD', '{"price":5000.5}', 'sent')
+    row, = journal.rows_with(path)
+    assert row == ['bot', NOW, record.written, 'create', 'mm_1', '', 'XBTUSD', '{"price":5000.5}', 'sent', None, '']
     ledger.end(record, DONE, {'orderID': 'id1', 'ordStatus': 'New'}, now=NOW + 1)
-    ledger.flush()
-    assert read.execute('SELECT state, ended, orderID, note FROM commands').fetchone() == ('done', NOW + 1, 'id1', '')
+    ledger.begin(CANCEL, [an_order('mm_1', 'id1'), an_order('mm_2')], NOW + 2)
+    assert lines(path) == [('mm_1', 'sent'), ('mm_1', 'done'), ('mm_1', 'sent'), ('mm_2', 'sent')]
+    http_server.wait_for(lambda: in_sqlite(path, 'SELECT clOrdID, state, ended, orderID, note FROM commands') == [
+        ('mm_1', 'done', NOW + 1, 'id1', ''), ('mm_1', 'sent', None, 'id1', ''), ('mm_2', 'sent', None, '', '')])
 
 
 @pytest.mark.parametrize('state, row, note', [
@@ -123,9 +174,14 @@ def test_restart_finds_what_was_under_way(path):
     first.begin(CREATE, [an_order('old')], NOW)
     first.begin(AMEND, [an_order('fresh', 'id2', price=2)], time.time())
     first.end(first.begin(CREATE, [an_order('over')], NOW)[0], DONE)
+    first.begin(CANCEL, [an_order('over')], NOW)
+    first.end(first.unresolved()[-1], DONE)
     first.flush()
-    Ledger(path, 'other bot').begin(CREATE, [an_order('theirs')], NOW)
-
+    other = Ledger(path, 'other bot')
+    other.begin(CREATE, [an_order('theirs')], NOW)
+    kill(first)
+    kill(other)
+    Ledger(path, 'a tool').close()   # whoever comes first folds what they left
     with sqlite3.connect(path) as database:
         database.execute("UPDATE commands SET written = written - 3600 WHERE clOrdID = 'old'")
 
@@ -167,27 +223,246 @@ def test_full_disk_stops_creates_and_nothing_else(path):
     """Creates are refused before they are sent, amends and cancels go on, and what happened meanwhile is written when
     there is room again; each change is said once."""
     diary = Diary()
-    ledger = Ledger(path, 'bot', report=diary)
+    ledger = idle(Ledger(path, 'bot', report=diary))
     done = ledger.begin(CREATE, [an_order('mm_0')], NOW)[0]
-    pages = ledger._db.execute('PRAGMA page_count').fetchone()[0]
-    ledger._db.execute('PRAGMA max_page_count = {}'.format(pages))     # what SQLite says of a disk without room
-    big = an_order('mm_1', text='x' * 100000)
+    file = ledger._journal._file
+    ledger._journal._file = disk = Disk(file, 40)   # a part of a line
     for _ in range(2):
         with pytest.raises(LedgerUnwritable) as caught:
-            ledger.begin(CREATE, [big], NOW)
-        assert isinstance(caught.value, OrderRejected) and path in str(caught.value) and 'full' in str(caught.value)
-    assert not ledger.owns('mm_1')
+            ledger.begin(CREATE, [an_order('mm_1')], NOW)
+        assert isinstance(caught.value, OrderRejected) and path in str(caught.value) and 'No space' in str(caught.value)
+    assert not ledger.owns('mm_1') and lines(path) == [('mm_0', 'sent')]
+    cancel = ledger.begin(CANCEL, [an_order('mm_0', 'id0')], NOW)[0]
+    ledger.end(done, DONE)
+    assert len(diary) == 1 and diary[0][0] == logging.ERROR and 'amends and cancels go on' in diary[0][1]
+
+    disk.room = 10000
+    ledger.begin(CREATE, [an_order('mm_1')], NOW)
+    assert len(diary) == 2 and 'can be written again' in diary[1][1]
+    ledger.end(cancel, DONE)
+    kill(ledger)
+    assert [(record.kind, record.clOrdID, record.state) for record in Ledger(path, 'bot').commands()] == [
+        ('create', 'mm_0', 'done'), ('cancel', 'mm_0', 'sent'), ('create', 'mm_1', 'sent')]
+
+
+def test_sqlite_without_room_stops_creates_and_nothing_else(path):
+    """The same where lines still find room: they are kept for SQLite, and nothing is placed before it takes them."""
+    diary = Diary()
+    ledger = idle(Ledger(path, 'bot', report=diary))
+    done = ledger.begin(CREATE, [an_order('mm_0')], NOW)[0]
+    ledger.flush()
+    pages = ledger._db.execute('PRAGMA page_count').fetchone()[0]
+    ledger._db.execute('PRAGMA max_page_count = {}'.format(pages))     # what SQLite says of a disk without room
     cancel = ledger.begin(CANCEL, [an_order('mm_0', 'id0', text='x' * 100000)], NOW)[0]
+    ledger.flush()
+    ledger.flush()
+    with pytest.raises(LedgerUnwritable) as caught:
+        ledger.begin(CREATE, [an_order('mm_1')], NOW)
+    assert path in str(caught.value) and 'full' in str(caught.value) and not ledger.owns('mm_1')
     ledger.end(done, DONE)
     ledger.end(cancel, DONE)
     ledger.flush()
     assert len(diary) == 1 and diary[0][0] == logging.ERROR and 'amends and cancels go on' in diary[0][1]
 
     ledger._db.execute('PRAGMA max_page_count = 1000000')
-    ledger.begin(CREATE, [big], NOW)
+    ledger.begin(CREATE, [an_order('mm_1')], NOW)
     assert len(diary) == 2 and 'can be written again' in diary[1][1]
-    assert [(record.kind, record.clOrdID, record.state) for record in Ledger(path, 'bot').commands()] == [
+    ledger.close()
+    assert in_sqlite(path, 'SELECT kind, clOrdID, state FROM commands ORDER BY id') == [
         ('create', 'mm_0', 'done'), ('cancel', 'mm_0', 'done'), ('create', 'mm_1', 'sent')]
+    assert journal.found(path) == []
+
+
+def test_what_sqlite_does_not_take_at_the_end_is_left_for_the_next_start(path):
+    ledger = idle(Ledger(path, 'bot', report=Diary()))
+    ledger._db.execute('PRAGMA max_page_count = 1')
+    first = ledger.begin(CREATE, [an_order('mm_0', text='x' * 100000)], NOW)[0]
+    ledger.end(first, DONE, {'orderID': 'id0'})
+    ledger.close()
+    assert len(journal.found(path)) == 1 and in_sqlite(path) == []
+    again = Ledger(path, 'bot')
+    assert [(record.clOrdID, record.orderID, record.state) for record in again.commands()] == [('mm_0', 'id0', 'done')]
+    assert journal.found(path) == []
+
+
+def test_killed_between_line_and_sqlite(path):
+    """The next process of the bot finds what was under way as unknown, and what was done as done; each command once,
+    also those that SQLite had already."""
+    ledger = idle(Ledger(path, 'bot'))
+    folded = ledger.begin(AMEND, [an_order('mm_0', 'id0', price=1)], NOW)[0]
+    ledger.begin(AMEND, [an_order('', 'id1', price=1), an_order('', 'id2', price=1)], NOW)
+    ledger.flush()
+    ledger.end(folded, DONE, {'orderID': 'id0'}, now=NOW + 1)
+    ledger.end(ledger.begin(CREATE, [an_order('mm_1')], NOW)[0], REFUSED, note='no')
+    ledger.begin(CREATE, [an_order('mm_2')], NOW)
+    before = ledger.unresolved()[:2]
+    kill(ledger)
+
+    second = Ledger(path, 'bot')
+    assert [(record.name, record.state, record.note) for record in second.commands()] == [
+        ('mm_0', 'done', ''), ('id1', 'sent', ''), ('id2', 'sent', ''), ('mm_1', 'refused', 'no'), ('mm_2', 'sent', '')]
+    assert [record.name for record in second.unresolved()] == ['id1', 'id2', 'mm_2'] and second.owns('mm_2')
+    assert [record.written for record in second.unresolved()[:2]] == [record.written for record in before]
+    assert journal.found(path) == []
+    second.end(second.unresolved()[0], DONE)       # its line came with another process
+    second.begin(CREATE, [an_order('mm_3')], NOW)
+    kill(second)
+    assert [record.state for record in Ledger(path, 'bot').commands()][1:3] == ['done', 'sent']
+
+
+def test_killed_between_sqlite_and_the_end_of_its_journal(path):
+    """What was folded is not folded twice, and what SQLite knows better stays."""
+    ledger = idle(Ledger(path, 'bot'))
+    record = ledger.begin(CREATE, [an_order('mm_0')], NOW)[0]
+    ledger.begin(CREATE, [an_order('mm_1')], NOW)
+    ledger.end(record, DONE)
+    ledger.flush()
+    assert lines(path) == [('mm_0', 'sent'), ('mm_1', 'sent')]
+    kill(ledger)
+    left, = journal.found(path)
+    with open(left, 'rb') as file:
+        content = file.read()
+    for _ in range(2):
+        assert [(record.clOrdID, record.state) for record in Ledger(path, 'bot').commands()] == [
+            ('mm_0', 'done'), ('mm_1', 'sent')]
+        with open(left, 'wb') as file:   # killed between the transaction and the file's removal
+            file.write(content)
+
+
+@pytest.mark.parametrize('tail', [b'["bot",1700000000.0,1700000000.1,"create","mm_2","","XBT', b'\0' * 4096, b'\n\n',
+                                  b'\xff\xfe'])
+def test_a_torn_line_is_of_what_was_never_sent(path, tail):
+    ledger = idle(Ledger(path, 'bot'))
+    ledger.begin(CREATE, [an_order('mm_1')], NOW)
+    kill(ledger)
+    with open(journal.found(path)[0], 'ab') as file:
+        file.write(tail)
+    diary = Diary()
+    assert [record.clOrdID for record in Ledger(path, 'bot', report=diary).unresolved()] == ['mm_1'] and not diary
+    assert journal.found(path) == []
+
+
+def test_tools_read_the_same_truth_beside_a_running_bot(path):
+    """Names are known at once, before anything is in SQLite and after the lines are cleared away; who looks changes
+    nothing, and what the tool does is there as well."""
+    bot = idle(Ledger(path, 'bot'))
+    bot.begin(CREATE, [an_order('mm_1'), an_order('m\u00fc "1"')], NOW)
+    with_it = idle(Ledger(path, 'bot'))   # marketmaker cancel
+    beside = idle(Ledger(path, 'another'))
+    assert with_it.unresolved() == []     # the bot that sent them sees to them
+    for _ in range(3):
+        for name in ('mm_1', 'm\u00fc "1"'):
+            with_it._owned.clear()
+            assert with_it.owns(name) and beside.bot_of(name) == 'bot' and beside.knows(name)
+        assert not beside.owns('mm_1') and not beside.knows('mm_2') and not with_it.owns('mm_2')
+        bot.flush()
+        bot._journal.clear()
+    with_it.end(with_it.begin(CANCEL, [an_order('mm_1')], NOW)[0], DONE)
+    with_it.close()
+    assert in_sqlite(path, "SELECT kind, clOrdID, state FROM commands WHERE bot = 'bot'") == [
+        ('create', 'mm_1', 'sent'), ('create', 'm\u00fc "1"', 'sent'), ('cancel', 'mm_1', 'done')]
+    assert len(bot.unresolved()) == 2 and len(journal.found(path)) == 1
+
+
+def test_a_bot_that_was_killed_is_folded_by_another_and_comes_back(path):
+    """The other does not take its commands for its own."""
+    killed, other = idle(Ledger(path, 'bot')), idle(Ledger(path, 'other'))
+    killed.begin(CREATE, [an_order('mm_1')], NOW)
+    other.begin(CREATE, [an_order('other_1')], NOW)
+    kill(killed)
+    assert other.bot_of('mm_1') == 'bot'   # although nobody has folded it yet
+    third = idle(Ledger(path, 'third'))
+    assert third.unresolved() == [] and in_sqlite(path) == [('mm_1', 'sent')] and lines(path) == [('other_1', 'sent')]
+    assert [record.clOrdID for record in Ledger(path, 'bot').unresolved()] == ['mm_1']
+
+
+def test_journals_are_private_short_and_end_with_their_ledger(path, monkeypatch):
+    monkeypatch.setattr(ledgers, 'JOURNAL_SIZE', 1000)
+    monkeypatch.setattr(ledgers, 'FOLD_EVERY', 0.01)
+    ledger = Ledger(path, 'bot')
+    assert journal.found(path) == []      # it only reads
+    for number in range(100):
+        ledger.begin(CREATE, [an_order('mm_{}'.format(number))], NOW)
+    name, = journal.found(path)
+    if os.name == 'posix':
+        assert os.stat(name).st_mode & 0o777 == 0o600
+    http_server.wait_for(lambda: os.path.getsize(name) <= 1000)
+    assert len(in_sqlite(path)) == 100
+    ledger.close()
+    assert journal.found(path) == [] and not ledger._thread.is_alive()
+
+
+def test_a_ledger_that_nobody_has_any_more_ends_its_thread(path, monkeypatch):
+    monkeypatch.setattr(ledgers, 'FOLD_EVERY', 0.01)
+    thread = Ledger(path, 'bot')._thread
+    gc.collect()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
+def test_a_journal_that_goes_or_is_taken_under_way(path, monkeypatch):
+    """One that somebody else folds between our look and our lock is left alone; a new one that somebody takes for an
+    abandoned one is made anew."""
+    killed = idle(Ledger(path, 'bot'))
+    killed.begin(CREATE, [an_order('mm_1')], NOW)
+    kill(killed)
+    name, = journal.found(path)
+    plain, seen = journal.lock_file, []
+
+    def taken(file):
+        seen.append(file)
+        if len(seen) == 1:
+            os.remove(journal.found(path)[0])
+        return plain(file)
+    monkeypatch.setattr(journal, 'lock_file', taken)
+    assert journal.abandoned(name) is None and journal.found(path) == []
+    del seen[:]
+    made = journal.Journal(path)
+    assert len(seen) == 2 and journal.found(path) == [made.path]
+
+
+OLD_LAYOUT = '''
+CREATE TABLE commands (id INTEGER PRIMARY KEY, bot TEXT NOT NULL, began REAL NOT NULL, written REAL NOT NULL,
+    kind TEXT NOT NULL, clOrdID TEXT NOT NULL, orderID TEXT NOT NULL, symbol TEXT NOT NULL, body TEXT NOT NULL,
+    state TEXT NOT NULL, ended REAL, note TEXT NOT NULL DEFAULT '');
+CREATE INDEX command_names ON commands (clOrdID);
+INSERT INTO commands VALUES (7, 'bot', 1.0, 1.0, 'create', 'mm_1', '', 'XBTUSD', '{"price":1}', 'sent', NULL, '');
+'''
+
+
+def test_files_of_other_layouts(path):
+    """A ledger from before there were journals is gone on with; a line of a time to come is kept, and told of."""
+    database = sqlite3.connect(path)
+    database.executescript(OLD_LAYOUT)
+    database.close()
+    with open(path + '-0123456789abcdef' + journal.SUFFIX, 'w') as file:
+        file.write(json.dumps(['bot', 'of a time to come']) + '\n')
+    diary = Diary()
+    ledger = Ledger(path, 'bot', report=diary)
+    record, = ledger.unresolved()
+    assert (record.clOrdID, record.body, record.state) == ('mm_1', {'price': 1}, UNKNOWN) and ledger.owns('mm_1')
+    ledger.end(record, DONE)
+    ledger.close()
+    assert in_sqlite(path) == [('mm_1', 'done')]
+    assert len(journal.found(path)) == 1 and len(diary) == 1 and 'another version' in diary[0][1]
+
+
+def test_two_that_start_at_once_both_find_what_was_left(path):
+    """Whoever folds first, the other sees it, and nothing is there twice."""
+    for number in range(10):
+        killed = idle(Ledger(path, 'bot'))
+        killed.begin(CREATE, [an_order('mm_{}'.format(number))], NOW)
+        kill(killed)
+        found = []
+
+        def start(found=found):
+            found.append([record.clOrdID for record in Ledger(path, 'bot').unresolved()])
+        threads = [threading.Thread(target=start) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert found == [['mm_{}'.format(n) for n in range(number + 1)]] * 3
 
 
 def test_without_a_file_memory_serves():

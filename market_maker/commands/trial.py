@@ -26,6 +26,7 @@ from market_maker.judge.evidence import (BotFill, Books, Command, Contract, Evid
 from market_maker.judge.verdict import judge
 from market_maker.server import local_exchange
 from market_maker.server.recorder import Recorder
+from market_maker.state.ledger import Ledger
 
 KEY, SECRET = 'ChaosBotKey', 'chaos-bot-secret-of-no-worth'
 # Where orders by hand are placed besides the bot's own contract; what they trade goes through the same wallet, which
@@ -315,12 +316,14 @@ class Trial(object):
 
     def _ledger(self):
         # type: () -> Tuple[Optional[List[Command]], Optional[List[BotFill]]]
-        """Return the commands and the fills in the bot's ledger, read without the bot's own code."""
+        """Return the commands and the fills in the bot's ledger, read without the bot's own code; what a killed bot
+        left beside SQLite is put there first."""
         found = glob.glob(os.path.join(self.folder, 'state', '*', '*', 'ledger.db'))
         if not found:
             return None, None
         commands, fills, now = [], [], time.time()   # type: List[Command], List[BotFill], float
         for path in sorted(found):
+            Ledger(path).close()
             ledger = sqlite3.connect(path)
             try:
                 commands += [Command(*(row[:4] + (now - row[4],))) for row in ledger.execute(

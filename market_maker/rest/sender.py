@@ -156,7 +156,6 @@ class Sender(object):
         ledger = self.ledger
         if ledger is None:
             return []
-        ledger.flush()
         now = self._client.clock.monotonic() if now is None else now
         settled = []   # type: List[Tuple[Any, Optional[Dict[str, Any]]]]
         waiting = [record for record in ledger.unresolved() if record.state == UNKNOWN]
