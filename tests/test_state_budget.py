@@ -1,6 +1,7 @@
 """One request budget for several bots: what they see of each other, and what a killed or stuck one leaves behind."""
 import logging
 import os
+import random
 import subprocess
 import sys
 
@@ -15,6 +16,7 @@ from market_maker.state import budget as room
 from market_maker.state.budget import Budget
 from market_maker.state.lock import lock_file
 from market_maker.utils.clock import ManualClock
+from market_maker.utils.errors import RateLimited
 
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -79,9 +81,7 @@ def test_a_pause_that_one_was_told_to_make_is_everybodys(path, clock):
     one, other = [client(Answers(clock), clock, path) for _ in range(2)]
     one._hold(30, True)
 
-    other._open()
-    assert other._limiter.wait(clock.monotonic(), retry.CANCEL, '/order') == pytest.approx(30)
-    other._close()
+    assert other.seconds_to_wait(retry.CANCEL, '/order') == pytest.approx(30)
 
 
 @pytest.mark.parametrize('spoil', [lambda file: file.truncate(10), lambda file: file.write(b'x' * 40),
@@ -197,3 +197,123 @@ def test_what_nobody_else_has_touched_is_not_read_again(path, clock):
     assert other.open(NUMBERS) == (tuple(numbers), (0, 0))
     other.close(numbers, (2, 0))
     assert one.open(NUMBERS) == (tuple(numbers), (2, 0))
+
+
+def visits(budget, monkeypatch):
+    """Return a list that grows whenever the file is opened."""
+    seen, plain = [], budget.open
+    monkeypatch.setattr(budget, 'open', lambda size: seen.append(size) or plain(size))
+    return seen
+
+
+ROOMY = {'x-ratelimit-limit': '6000', 'x-ratelimit-remaining': '5999', 'x-ratelimit-limit-1s': '1000',
+         'x-ratelimit-remaining-1s': '999'}
+
+
+def amend(bot):
+    return bot.request('PUT', 'order', body={'orderID': 'a', 'price': 1})
+
+
+class Roomy(object):
+    """A transport whose exchange has room for many."""
+
+    def send(self, request):
+        return Response(200, ROOMY, '{}')
+
+
+def test_a_bot_alone_counts_a_few_requests_ahead(path, clock, monkeypatch):
+    """So it comes to the file once in a while; whoever else comes finds them counted, and what was not sent is given
+    back as soon as the first one comes again."""
+    clock.advance(1000)
+    one = client(Roomy(), clock, path)
+    amend(one)
+    seen = visits(one.budget, monkeypatch)
+    for _ in range(32):
+        amend(one)
+    assert 0 < len(seen) <= 8
+
+    other = client(Roomy(), clock, path)
+    ahead, until, minute = one._ahead, one._ahead_until, 6000 - 33
+    assert 0 < ahead <= ratelimit.AHEAD
+    other._open(clock.monotonic())
+    assert other._limiter._minute.tokens(clock.monotonic()) == minute - ahead
+    assert list(other._limiter._recent).count(until) == ahead
+    other._close(clock.monotonic())
+    del seen[:]
+    clock.advance(0.06)   # its time is over
+    amend(one)
+    assert len(seen) == 2 and one._ahead == 0     # with another one there it comes for every request
+    assert until not in one._limiter._recent
+    assert one._limiter._minute.tokens(clock.monotonic()) >= minute - 1 - 0.01 * 100
+
+
+def test_what_a_killed_bot_had_counted_ahead_comes_back_like_what_was_sent(path, clock):
+    clock.advance(1000)
+    killed = client(Roomy(), clock, path)
+    amend(killed)
+    amend(killed)
+    assert killed._ahead
+    other = client(Roomy(), clock, path)
+    clock.advance(0.05 + room.LINGER + 0.01)
+    other._open(clock.monotonic())
+    assert other._limiter._others == {'minute': 0, 'second': 0}
+    assert other._limiter._minute.tokens(clock.monotonic()) > 5995
+    other._close(clock.monotonic())
+
+
+def test_a_small_limit_is_hardly_counted_ahead(clock):
+    """With ten a second it is two at most, of a minute's last requests none."""
+    limiter = RateLimiter()
+    headers = {'x-ratelimit-limit': '60', 'x-ratelimit-remaining': '50', 'x-ratelimit-remaining-1s': '9'}
+    limiter.sent(1.0, '/order')
+    limiter.heard(1.0, '/order', 200, headers)
+    assert limiter.ahead(1.0) == 2
+    limiter.heard(1.0, '/order', 200, dict(headers, **{'x-ratelimit-remaining': '10'}))
+    assert limiter.ahead(1.0) == 0
+
+
+class Strict(object):
+    """A transport whose exchange counts: sixty a minute, ten in any second; while an answer is on its way
+    another bot may send."""
+
+    def __init__(self, clock, rng):
+        self.clock, self.rng, self.minute, self.came, self.between = clock, rng, 60.0, [], None
+        self.at = clock.monotonic()
+
+    def send(self, request):
+        now = self.clock.monotonic()
+        self.minute, self.at = min(60.0, self.minute + now - self.at) - 1, now
+        assert self.minute > -0.001, 'beyond the limit of the minute'
+        self.came = [at for at in self.came if at > now - 1.0] + [now]
+        assert len(self.came) <= 10, 'beyond ten in a second'
+        answer = Response(200, {'x-ratelimit-limit': '60', 'x-ratelimit-remaining': str(int(self.minute)),
+                                'x-ratelimit-remaining-1s': str(10 - len(self.came))}, '{}')
+        if self.between is not None and self.rng.random() < 0.5:
+            other, self.between = self.between, None   # one at a time
+            other()
+        return answer
+
+
+@pytest.mark.parametrize('seed', range(20))
+def test_bots_that_come_go_and_are_killed_never_exceed_the_limits_together(tmp_path, clock, seed):
+    """Also where one has counted ahead, another one comes, and the first goes on with what it has."""
+    rng, path = random.Random(seed), str(tmp_path / 'budget')
+    clock.advance(1000)
+    exchange = Strict(clock, rng)
+    bots = [client(exchange, clock, path)]
+    for _ in range(300):
+        chance = rng.random()
+        if chance < 0.04 and len(bots) < 4:
+            bots.append(client(exchange, clock, path))
+        elif chance < 0.06 and len(bots) > 1:
+            bot = bots.pop(rng.randrange(len(bots)))
+            if rng.random() < 0.5:
+                bot.share(None)   # else it was killed
+        one, other = rng.choice(bots), rng.choice(bots)
+        exchange.between = (lambda other=other: amend(other)) if other is not one else None
+        try:
+            amend(one)
+        except RateLimited:
+            clock.advance(rng.uniform(1, 20))
+        if rng.random() < 0.4:
+            clock.advance(rng.choice([0.001, 0.01, 0.06, 0.3, 2.0]))

@@ -25,6 +25,7 @@ from market_maker.utils.errors import (APIError, ConnectionLost, MarketMakerErro
 LIFETIME = 3
 # seconds by which our clock and the exchange's may differ before it counts: the Date header is cut to the second
 CLOCK_NOISE = 2.0
+LEASE = 0.05     # seconds for which requests are counted ahead, by a bot that shares its limits with nobody else now
 GLANCE = 0.005   # seconds between two looks at a limit that the answers under way may lift
 SLICE = 0.1      # seconds after which a wait that two events can end looks for the second
 UNLOGGED = ('otpToken', 'secret', 'password')  # values in a body that no log may show
@@ -52,6 +53,8 @@ class Client(object):
         self._report = (lambda level, text, *args: None) if report is None else report
         self._policy = retry.Policy(where, way_out, key, (random.SystemRandom() if rng is None else rng).random)
         self._limiter = RateLimiter()
+        self._ahead = 0           # requests that are counted ahead in the shared budget, and not sent yet
+        self._ahead_until = 0.0   # until when: before that nothing is read or written there
         # For the limiter and the skew, and never held while waiting or sending.  A signal's handler that cancels our
         # orders may interrupt the main thread while it holds this lock: so the same thread may take it again.
         self._lock = threading.RLock()
@@ -118,6 +121,8 @@ class Client(object):
         """Share our limits with other bots through this state.budget.Budget from now on (None: with nobody)."""
         with self._lock:
             before, self.budget = self.budget, budget
+            self._ahead = 0
+            self._ahead_until = 0.0
             if before is not None and before is not budget:
                 before.leave()
 
@@ -144,14 +149,17 @@ class Client(object):
         while True:
             with self._lock:
                 now = self.clock.monotonic()
-                limiter = self._open()
+                is_ahead = self._ahead > 0 and now < self._ahead_until
+                limiter = self._limiter if is_ahead else self._open(now)
                 try:
                     seconds = limiter.wait(now, kind, route)
                     if seconds <= 0:
                         limiter.sent(now, route)
+                        self._ahead -= is_ahead
                     is_guess = limiter.flying()[1] > 0 and not limiter.is_known
                 finally:
-                    self._close()
+                    if not is_ahead:
+                        self._close(now)
             if seconds <= 0:
                 return
             text = '{} is not sent: the exchange asked for silence for another {:.0f} s'.format(label, seconds)
@@ -164,24 +172,37 @@ class Client(object):
     def seconds_to_wait(self, kind: str, route: str) -> float:
         """Return how long a request of that kind would have to wait for its turn now."""
         with self._lock:
+            now = self.clock.monotonic()
             try:
-                return self._open().wait(self.clock.monotonic(), kind, route)
+                return self._open(now).wait(now, kind, route)
             finally:
-                self._close()
+                self._close(now)
 
-    def _open(self):
-        # type: () -> RateLimiter
+    def _open(self, now):
+        # type: (float) -> RateLimiter
         """Return the limiter, up to date with the other bots of the account, who wait until ``_close``."""
         if self.budget is not None:
             shared = self.budget.open(ratelimit.NUMBERS)
             if shared is not None:
                 self._limiter.adopt(*shared)
+                if shared[0] is not None:
+                    self._limiter.give_back(now, self._ahead, self._ahead_until)
+            self._ahead = 0
         return self._limiter
 
-    def _close(self):
-        # type: () -> None
-        if self.budget is not None:
-            self.budget.close(self._limiter.numbers(), self._limiter.flying())
+    def _close(self, now):
+        # type: (float) -> None
+        """Let the others in; with nobody else there, count a few requests ahead."""
+        if self.budget is None:
+            return
+        limiter = self._limiter
+        ahead, until = limiter.ahead(now) if self.budget.is_alone else 0, now + LEASE
+        if ahead:
+            minute, second = limiter.flying()
+            is_written = self.budget.close(limiter.numbers(now, ahead, until), (minute + ahead, second + ahead), until)
+        else:
+            is_written = self.budget.close(limiter.numbers(), limiter.flying())
+        self._ahead, self._ahead_until = (ahead, until) if ahead and is_written else (0, 0.0)
 
     def _send(self, verb, path, route, text, timeout, written):
         # type: (str, str, str, str, float, Any) -> Any
@@ -195,7 +216,9 @@ class Client(object):
         finally:
             with self._lock:
                 now = self.clock.monotonic()
-                limiter = self._open()
+                is_ahead = self._ahead > 0 and now < self._ahead_until
+                limiter = self._limiter if is_ahead else self._open(now)
+                limits = limiter.limits()
                 try:
                     if answered and response.error in transport.UNSENT:
                         limiter.unsent(now, route)
@@ -205,17 +228,22 @@ class Client(object):
                     else:  # a signal ended the call: nothing is in the air any more
                         limiter.heard(now, route, 0, {})
                 finally:
-                    self._close()
+                    if not is_ahead:
+                        self._close(now)
+                if is_ahead and limiter.limits() != limits:   # for all to know
+                    self._open(now)
+                    self._close(now)
         return response
 
     def _give_back(self, route):
         # type: (str) -> None
         """Note that a request whose turn it was is not sent after all."""
         with self._lock:
+            now = self.clock.monotonic()
             try:
-                self._open().unsent(self.clock.monotonic(), route)
+                self._open(now).unsent(now, route)
             finally:
-                self._close()
+                self._close(now)
 
     def _set_skew(self, response):
         # type: (Any) -> None
@@ -235,10 +263,11 @@ class Client(object):
         # type: (float, bool) -> None
         if seconds > 0:
             with self._lock:
+                now = self.clock.monotonic()
                 try:
-                    self._open().hold(self.clock.monotonic(), seconds, cancels_too)
+                    self._open(now).hold(now, seconds, cancels_too)
                 finally:
-                    self._close()
+                    self._close(now)
 
 
 class Loggable(object):

@@ -12,7 +12,9 @@ Cancels have a reserve: other requests leave a tenth of each bucket to them.  (B
 refuse them for the bucket of the minute.)
 
 Several bots of one account share one budget: ``numbers`` and ``adopt`` carry the limiter's state through a file that
-they all read and write (``state/budget.py``).
+they all read and write (``state/budget.py``).  A bot that is alone may count a few requests ahead, and then send them
+without a look at the file: whoever comes meanwhile finds them counted, and once their time is over they are like any
+request that was sent.
 """
 from __future__ import absolute_import
 
@@ -27,6 +29,8 @@ SECOND_LIMIT = 10         # requests a second on the routes below, until the exc
 SECOND = 1.02             # seconds in which no more than that go out; a little more than one: requests travel unevenly
 NOISE = 1e-6              # seconds that are no wait: what a few float operations leave of one that is over
 ROUNDING = 1e-5           # of a token: a wait so short that a clock of large numbers might not move would have no end
+AHEAD = 16                # requests that are counted ahead at most ...
+SHARES = {60.0: 16, 1.0: 4}   # ... and what part of what is left of a minute's or a second's
 REMEMBERED = 30           # latest requests on those routes whose time is kept; a higher limit is left to the bucket
 SAFE_ROUTES = ('/order/cancelAllAfter',)   # may draw on the reserve as well: without it every order is cancelled
 SECOND_ROUTES = frozenset(('/order', '/order/all', '/position/isolate', '/position/leverage',
@@ -49,7 +53,7 @@ class Bucket(object):
     def set(self, tokens: float, now: float) -> None:
         """Say how many there are."""
         self._tokens = min(self.limit, tokens)
-        self._at = now
+        self._at = max(self._at, now)   # what was counted ahead comes back from its own moment on
 
     def wait(self, now: float, keep: float) -> float:
         """Return the seconds until one token can be taken with ``keep`` left behind."""
@@ -148,10 +152,40 @@ class RateLimiter(object):
         """Return how many of our requests are under way: all, and those on SECOND_ROUTES."""
         return self._flying['minute'], self._flying['second']
 
-    def numbers(self) -> List[float]:
-        """Return what bots share: NUMBERS floats; the requests under way are not among them."""
+    def limits(self) -> Tuple[Optional[float], Optional[float]]:
+        """Return what the exchange allows, as far as we know: so many requests a minute, and on orders a second."""
+        return (None if self._minute is None else self._minute.limit,
+                None if self._second is None else self._second.limit)
+
+    def ahead(self, now: float) -> int:
+        """Return how many more requests of whatever kind may be counted ahead now."""
+        room, second = float(AHEAD), self._second_bucket(now)
+        for bucket in (self._minute, second):
+            if bucket is not None:
+                left = bucket.tokens(now) - math.floor(bucket.limit * RESERVE)
+                if bucket is second and bucket.limit <= REMEMBERED:
+                    left = min(left, bucket.limit - sum(1 for at in self._recent if at > now - SECOND))
+                room = min(room, left / SHARES[bucket.interval])
+        return max(0, int(room))
+
+    def give_back(self, now: float, ahead: int, until: float) -> None:
+        """Take back requests that were counted ahead, as if sent ``until`` then, and were not sent."""
+        for bucket in (self._minute, self._second):
+            if bucket is not None:   # what has come back since would have been lost to a full bucket
+                unsent = ahead - max(0.0, now - until) * bucket.limit / bucket.interval
+                bucket.set(bucket.tokens(now) + max(0.0, unsent), now)
+        for _ in range(min(ahead, self._recent.count(until))):
+            self._recent.remove(until)
+
+    def numbers(self, now: float = 0.0, ahead: int = 0, until: float = 0.0) -> List[float]:
+        """Return what bots share: NUMBERS floats; the requests under way are not among them.
+
+        ``ahead`` more requests count as if they were sent at that moment, ``until``.
+        """
         recent = list(self._recent)
-        return (_dump(self._minute) + _dump(self._second)
+        if ahead:
+            recent = (recent + [until] * ahead)[-REMEMBERED:]
+        return (_dump(self._minute, now, ahead, until) + _dump(self._second, now, ahead, until)
                 + [float(self._second_known), self._silent_until, self._quiet_until]
                 + [-math.inf] * (REMEMBERED - len(recent)) + recent)
 
@@ -190,9 +224,13 @@ class RateLimiter(object):
 NUMBERS = 11 + REMEMBERED   # how many floats ``numbers`` returns
 
 
-def _dump(bucket):
-    # type: (Optional[Bucket]) -> List[float]
-    return [0.0, 0.0, 0.0, 0.0] if bucket is None else [bucket.limit, bucket.interval, bucket._tokens, bucket._at]
+def _dump(bucket, now, ahead, until):
+    # type: (Optional[Bucket], float, int, float) -> List[float]
+    if bucket is None:
+        return [0.0, 0.0, 0.0, 0.0]
+    if ahead:
+        return [bucket.limit, bucket.interval, bucket.tokens(now) - ahead, until]
+    return [bucket.limit, bucket.interval, bucket._tokens, bucket._at]
 
 
 def _load(numbers):

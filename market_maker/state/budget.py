@@ -2,8 +2,11 @@
 
 Between ``open`` and ``close`` a bot has the file for itself, for a few microseconds: it takes over what is there, adds
 its request or its answer, and puts it back.  Nothing is sent or logged meanwhile, and nothing is pushed to the disk.
-A bot that holds on to it (it was stopped in the middle) is not waited for: this one then goes by what it knows itself.
-What a killed bot had under way is forgotten after a minute.
+A bot that finds nobody else may put back a few requests more than it sends; it may then send those within a moment
+without coming here, and gives back at its next visit what it did not send.
+
+A bot that holds on to the file (it was stopped in the middle) is not waited for: this one then goes by what it knows
+itself.  What a killed bot had under way is forgotten after a minute.
 """
 from __future__ import absolute_import
 
@@ -18,6 +21,7 @@ from market_maker.state.lock import lock_file, unlock_file
 
 MAGIC = 0x6d6d6275   # what the file begins with
 BOTS = 32            # bots that can share a budget
+LINGER = 1.0         # seconds after their time for which requests that were counted ahead may be under way
 FORGET = 60.0        # seconds after which a bot that says nothing has nothing under way any more
 PATIENCE = 0.05      # seconds to wait for another bot at most
 GLANCE = 0.0005      # seconds between two tries
@@ -44,6 +48,7 @@ class Budget(object):
         self._slots = []     # type: List[Tuple[int, float, int, int]]   # as they were read
         self._depth = 0      # how often it is open: a signal's handler comes on top
         self._is_locked = False
+        self.is_alone = False   # nobody else was there for a while, when it was opened last
         self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o600), 'r+b', 0)   # type: Any   # None: left
 
     def open(self, size):
@@ -53,6 +58,7 @@ class Budget(object):
         The numbers are None where they are those that we put there last: nobody else was here meanwhile.
         """
         self._depth += 1
+        self.is_alone = False
         if self._depth > 1 or self._file is None or not self._locked():
             return None
         try:
@@ -73,28 +79,35 @@ class Budget(object):
             return None
         return self._numbers.unpack(raw), self._others(now)
 
-    def close(self, numbers, flying):
-        # type: (Sequence[float], Tuple[int, int]) -> None
-        """Put back the numbers and what we have under way, and let the others in."""
+    def close(self, numbers, flying, until=None):
+        # type: (Sequence[float], Tuple[int, int], Optional[float]) -> bool
+        """Put back the numbers and what we have under way, let the others in, and tell whether the file has it.
+
+        ``until``: the numbers have what we may send until that moment without coming back; what we have under way then
+        is forgotten soon after.
+        """
         self._depth -= 1
         if not self._is_locked:
-            return
-        now = self._clock()
+            return False
+        is_written, now = False, self._clock()
         raw = self._numbers.pack(*numbers)
         try:
             place = self._place(now)
             content = self._left = HEAD.pack(MAGIC, zlib.crc32(raw), now) + raw
-            slot = b'' if place is None else SLOT.pack(self._token, now, flying[0], flying[1])
+            at = now if until is None else until + LINGER - FORGET
+            slot = b'' if place is None else SLOT.pack(self._token, at, flying[0], flying[1])
             if place == 0:   # the numbers and our slot in one go
                 content, slot = content + slot, b''
             _write_at(self._file, content, 0)
             if slot:
                 _write_at(self._file, slot, self._slots_at + (place or 0) * SLOT.size)
+            is_written = True
         except OSError as error:   # a full disk
             self._say('cannot be written ({})'.format(error.strerror or error))
         if self._depth == 0:
             self._is_locked = False
             unlock_file(self._file)
+        return is_written
 
     def leave(self):
         # type: () -> None
@@ -132,8 +145,10 @@ class Budget(object):
     def _others(self, now):
         # type: (float) -> Tuple[int, int]
         minute = second = 0
+        self.is_alone = True
         for token, at, all_of_them, on_orders in self._slots:
             if token not in (0, self._token) and 0 <= now - at < FORGET:
+                self.is_alone = False
                 minute += max(0, all_of_them)
                 second += max(0, on_orders)
         return minute, second
