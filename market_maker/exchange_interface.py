@@ -183,7 +183,8 @@ class ExchangeInterface(object):
         """Return why the live tables cannot be trusted, in words for a log line; '' when they can."""
         if not self._missed_echo and self._commands.may_be_overdue(time.monotonic(), settings.ECHO_TIMEOUT):
             self.look_for_echo()
-        return self.bitmex.ws.reason() or self._missed_echo or self._unwatched() or self.halt
+        # After a gap the fresh images, not yet looked at, have what the echoes of before would have shown.
+        return self.bitmex.ws.reason() or self._unwatched() or self._missed_echo or self.halt
 
     def _unwatched(self):
         # type: () -> str
@@ -656,9 +657,12 @@ class ExchangeInterface(object):
     # Words
 
     def describe(self, order: Dict[str, Any]) -> str:
-        """Return an order as the log shows it: ``Sell 100 @ 389.88``, buys indented to the same width."""
+        """Return an order as the log shows it: ``Sell 100 @ 389.88``, buys indented to the same width.
+
+        The size is what is left of it; of one that has ended, its own.
+        """
         size = order.get('leavesQty')
-        if size is None:
+        if not size:
             size = converge.quantity(order)
         price = order.get('price')
         where = '{:.{}f}'.format(price, self.tick_log()) if price is not None else 'market'

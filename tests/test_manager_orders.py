@@ -650,3 +650,12 @@ def test_lines_are_written_before_orders_go_to_another_kind_of_exchange(monkeypa
     manager.place_orders()
 
     assert [line.strip() for line in caplog.messages] == ['Creating 1 orders:', 'Buy 100 @ 49000.0', 'filled']
+
+
+def test_an_order_that_has_ended_is_told_of_by_its_own_size(monkeypatch):
+    """What is left of it is nothing, which tells nobody which order that was."""
+    manager, _ = make(monkeypatch)
+
+    order = {'side': 'Buy', 'orderQty': 300, 'leavesQty': 0, 'price': 50000.0, 'ordStatus': 'Canceled'}
+    assert manager.exchange.describe(order).strip() == 'Buy 300 @ 50000.0'
+    assert manager.exchange.describe(dict(order, leavesQty=200)).strip() == 'Buy 200 @ 50000.0'
