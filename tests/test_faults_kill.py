@@ -39,7 +39,7 @@ def test_fifty_kills_lose_nothing(tmp_path):
     evidence = kill_often(tmp_path, 50, 1)
 
     fills = [event for event in evidence.events if isinstance(event, Execution) and event.row['execType'] == 'Trade']
-    assert len(fills) > 50
+    assert len(fills) > 25   # about one a life, where it has come to quote
 
 
 @pytest.mark.soak

@@ -187,6 +187,23 @@ def test_rate_limit_with_retry_after_alone(server, case):
     assert case.waited == pytest.approx(23, abs=0.01)
 
 
+def test_what_is_tried_once_waits_no_longer_for_its_turn_than_for_its_answer(server, case):
+    """Whoever asks again soon must not be held up by a long silence; a cancel waits for its own."""
+    server.script = [http_server.error(429, 'Rate limit exceeded', Retry_After='30')]
+    with pytest.raises(RateLimited):
+        case.request('GET', '/order', max_retries=0, timeout=2.0)
+    before, waited = len(server.seen), case.waited
+    for verb, path in (('GET', '/order'), ('POST', '/order/cancelAllAfter')):
+        with pytest.raises(RateLimited) as caught:
+            case.request(verb, path, body={}, max_retries=0, timeout=2.0)
+        assert 'another 30 s' in str(caught.value)
+    assert len(server.seen) == before and case.waited == waited
+
+    case.clock.advance(28.5)
+    assert case.request('GET', '/order', max_retries=0, timeout=2.0) == []
+    assert case.waited - waited == pytest.approx(30, abs=0.01)   # 28.5 of them by our own hand
+
+
 def test_rate_limit_of_others_does_not_stop_cancels(server, case):
     """While orders have to be silent, a cancel goes out at once."""
     server.script = [http_server.error(429, 'Rate limit exceeded', Retry_After='30')]

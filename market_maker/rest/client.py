@@ -66,7 +66,8 @@ class Client(object):
         """Return the decoded answer (None where an order to cancel is already gone), or raise what came of it.
 
         ``path`` begins after /api/v1; ``query`` is a dict, whose dicts and lists are sent as JSON; ``body`` is a dict
-        or list.  ``timeout`` is in seconds; ``max_retries`` replaces the policy's own bound (0: send once).
+        or list.  ``timeout`` is in seconds; ``max_retries`` replaces the policy's own bound (0: send once, and unless
+        it is a cancel wait no longer for its turn than for its answer: whoever asks does so again).
         ``clOrdIDs`` names the orders that the request is about and ``sent_before`` tells that one of them may be at the
         exchange already.  ``has_turn`` tells that ``take_turn`` was called for it; ``halt`` is an Event after which it
         is not sent again (the call then ends with the error of the last attempt); ``written`` is called when it has
@@ -90,7 +91,7 @@ class Client(object):
         met = ''
         for number in itertools.count(1):
             if not has_turn or number > 1:
-                self.take_turn(kind, route, label, halt)
+                self.take_turn(kind, route, label, halt, timeout if limit == 1 and kind != retry.CANCEL else None)
             fault = '' if gate is None else gate()
             if fault:
                 self._give_back(route)
@@ -143,9 +144,10 @@ class Client(object):
                 raise error
             seconds = deadline - self.clock.monotonic()
 
-    def take_turn(self, kind, route, label='', halt=None):
-        # type: (str, str, str, Any) -> None
-        """Wait until the limiter lets a request go, and count it; raise RateLimited where that takes too long."""
+    def take_turn(self, kind, route, label='', halt=None, patience=None):
+        # type: (str, str, str, Any, Optional[float]) -> None
+        """Wait until the limiter lets a request go, and count it; raise RateLimited where that takes longer than
+        ``patience`` seconds, or than anybody should wait."""
         while True:
             with self._lock:
                 now = self.clock.monotonic()
@@ -164,7 +166,7 @@ class Client(object):
                 return
             text = '{} is not sent: the exchange asked for silence for another {:.0f} s'.format(label, seconds)
             error = RateLimited(text, self.now() + seconds, status=429)
-            if seconds > retry.PATIENCE[kind]:
+            if seconds > (retry.PATIENCE[kind] if patience is None else min(patience, retry.PATIENCE[kind])):
                 raise error
             # the answers under way may tell that there is no such limit
             self.wait(min(seconds, GLANCE) if is_guess else seconds, error, halt)
