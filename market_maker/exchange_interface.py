@@ -375,7 +375,13 @@ class ExchangeInterface(object):
                 self._commands.gone(order['orderID'], time.monotonic())
         refused = [row['orderID'] for row in rows if row.get('error') and row.get('orderID')]
         if refused:   # as a rule for they have ended, of which the tables may not tell
-            self._note([row for row in self.bitmex.look_up([], refused) if not commands.is_open(row)])
+            try:
+                self._note([row for row in self.bitmex.look_up([], refused) if not commands.is_open(row)])
+            except AuthenticationError:
+                raise
+            except MarketMakerError as error:   # the cancel is answered all the same, and the audit looks again
+                logger.warning('What became of %d orders that could not be cancelled is not known yet: %s',
+                               len(refused), error)
         return rows
 
     create_bulk_orders = create_orders   # the names of releases before 1.6; there are no bulk endpoints any more

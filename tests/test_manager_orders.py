@@ -659,3 +659,19 @@ def test_an_order_that_has_ended_is_told_of_by_its_own_size(monkeypatch):
     order = {'side': 'Buy', 'orderQty': 300, 'leavesQty': 0, 'price': 50000.0, 'ordStatus': 'Canceled'}
     assert manager.exchange.describe(order).strip() == 'Buy 300 @ 50000.0'
     assert manager.exchange.describe(dict(order, leavesQty=200)).strip() == 'Buy 200 @ 50000.0'
+
+
+def test_a_look_that_fails_does_not_undo_a_cancel(monkeypatch, caplog):
+    """One of two orders has ended already, and nobody answers what became of it: the other is cancelled."""
+    manager, bitmex = make(monkeypatch)
+    rows = [bitmex.place('mm_bitmex_' + 21 * 'x' + end, 'Buy', 50000.0, 100) for end in 'AB']
+    bitmex.rows[rows[0]['orderID']].update(ordStatus='Filled', leavesQty=0)
+
+    def out_of_reach(*_):
+        raise errors.ConnectionLost('out of reach')
+    monkeypatch.setattr(bitmex, 'look_up', out_of_reach)
+
+    answer = manager.exchange.cancel_orders(rows)
+
+    assert [row.get('ordStatus', row.get('error')) for row in answer] == ['Unable to cancel order', 'Canceled']
+    assert 'What became of 1 orders that could not be cancelled is not known yet: out of reach' in caplog.text
