@@ -72,15 +72,16 @@ class Rest(object):
     def _answer(self, verb: str, target: str, headers: Any, body: bytes, address: str, act: Act) -> Answer:
         raw_path, _, raw_query = target.partition('?')
         path = unquote(raw_path[len(BASE):])
+        now = self._wall()
         try:
             text = body.decode('utf-8')
-            account = self._account_of(verb, target, headers, text, address)
+            account = self._api.authenticate(verb, target, headers, text, now, address)
         except UnicodeDecodeError:
             return refused(Refusal(400, 'The body is not UTF-8 text.'), {})
         except Refusal as refusal:
             return refused(refusal, {})
         who = account.id if account is not None else None
-        now = self.seen[who] = self._wall()
+        self.seen[who] = now
         verdict = self._limits.request(verb, path, who, address, now)
         if self.recorder is not None:
             self.recorder.charged(verdict)
@@ -92,10 +93,6 @@ class Rest(object):
         except Refusal as refusal:
             # Whoever sent no key to a private route failed to authenticate, and such answers carry no limits.
             return refused(refusal, {} if refusal.status == 401 else verdict.headers)
-
-    def _account_of(self, verb: str, target: str, headers: Any, text: str, address: str) -> Any:
-        """Return the account that the headers sign for, or None for an unsigned request; raise Refusal."""
-        return self._api.authenticate(verb, target, headers, text, self._wall(), address)
 
     def _carry_out(self, act: Act, verb: str, path: str, query: Dict[str, Any], body: Dict[str, Any], account: Any,
                    headers: Dict[str, str]) -> Answer:
@@ -152,11 +149,12 @@ def _list_or_text(name: str, value: str) -> Any:
 
 def body_of(text: str, content_type: str) -> Dict[str, Any]:
     """Return the parameters in a body that is a JSON object or a form; raise Refusal (400) for anything else."""
-    if not text.strip():
+    if not text or text.isspace():
         return {}
-    kind = content_type.partition(';')[0].strip().lower()
-    if kind == 'application/x-www-form-urlencoded' or kind != 'application/json' and not text.lstrip().startswith('{'):
-        return query_of(text)
+    if content_type != 'application/json':
+        kind = content_type.partition(';')[0].strip().lower()
+        if kind == 'application/x-www-form-urlencoded' or kind != 'application/json' and text.lstrip()[0] != '{':
+            return query_of(text)
     try:
         body = wire.loads(text)
     except ValueError:
