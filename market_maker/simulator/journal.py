@@ -6,6 +6,7 @@ wallets) are only marked, and told once when the changes are collected.  Pure.
 """
 from collections import namedtuple
 from functools import partial
+from operator import itemgetter
 from typing import Any, Dict, List, Optional, Tuple
 
 from market_maker.simulator import clearing
@@ -53,7 +54,10 @@ class Journal(object):
         if not position.dirt:
             self.positions.append(position)
         position.dirt = ALL
-        self.mark_purse(position.purse)
+        purse = position.purse
+        if not purse.dirt:
+            self.purses.append(purse)
+        purse.dirt = ALL
 
     def mark_purse(self, purse: Purse) -> None:
         """Note that a purse changed, and with it the liquidation prices of the positions that it stands behind."""
@@ -134,8 +138,9 @@ class Journal(object):
             self.outbox.append(make_change(('margin', 'insert', [dict(row)], account, None)))
             dirt = ALL
         else:
-            names, sums = ((MARGIN_ORDER_SUMS, margin_order_sums(purse)) if dirt == ORDERS
-                           else (MARGIN_SUMS, margin_sums(purse)))
+            names, sums = MARGIN_SUMS, margin_sums(purse)  # type: Tuple[str, ...], Tuple[Any, ...]
+            if dirt == ORDERS:
+                names, sums = MARGIN_ORDER_SUMS, of_orders(sums)
             changed = {name: value for name, value in zip(names, sums) if row[name] != value}
             if changed:
                 changed['timestamp'] = stamp
@@ -148,7 +153,7 @@ class Journal(object):
 
     def _tell_wallet(self, purse: Purse, stamp: str) -> None:
         row = purse.wallet_row
-        if row and (row['amount'], row['pendingDebit']) == (purse.wallet, purse.pending_debit):
+        if row and row['amount'] == purse.wallet and row['pendingDebit'] == purse.pending_debit:
             return
         if not row:
             row = purse.wallet_row = wallet_row(purse)
@@ -269,33 +274,29 @@ MARGIN_SUMS = ('amount', 'prevRealisedPnl', 'grossOpenCost', 'grossOpenPremium',
                'withdrawableMargin', 'systemWithdrawableMargin')
 
 
+# those of them that depend on the open orders
 MARGIN_ORDER_SUMS = ('grossOpenCost', 'grossOpenPremium', 'riskValue', 'initMargin', 'targetExcessMargin',
                      'marginUsedPcnt', 'excessMargin', 'availableMargin', 'withdrawableMargin',
                      'systemWithdrawableMargin')
-
-
-def margin_order_sums(purse: Purse) -> Tuple[Any, ...]:
-    """Return the fields named in MARGIN_ORDER_SUMS: those of a margin row that depend on the open orders."""
-    upnl, init, open_cost = purse.upnl, purse.init, purse.open_cost
-    balance = purse.wallet + upnl
-    used = init + purse.maint
-    excess = balance - used
-    free = excess - upnl if upnl > 0 else excess
-    if free < 0:
-        free = 0
-    percent = round(used / balance, 4) if balance > 0 else float(used > 0)
-    return (open_cost, purse.open_premium, purse.mark_value + open_cost, init, excess, percent, excess, excess, free,
-            free)
+of_orders = itemgetter(*[MARGIN_SUMS.index(name) for name in MARGIN_ORDER_SUMS])
 
 
 def margin_sums(purse: Purse) -> Tuple[Any, ...]:
     """Return the fields named in MARGIN_SUMS: those of a margin row that move."""
-    wallet, upnl, value = purse.wallet, purse.upnl, purse.mark_value
+    wallet, upnl, value, init, maint = purse.wallet, purse.upnl, purse.mark_value, purse.init, purse.maint
     balance = wallet + upnl
-    leverage = round(value / balance, 4) if balance > 0 else 0.0
-    open_cost, open_premium, risk, init, excess, percent, _, _, free, _ = margin_order_sums(purse)
-    return (wallet, purse.prev_realised, open_cost, open_premium, value, risk, init, purse.maint, excess, upnl,
-            purse.isolated_upnl, wallet, balance, leverage, percent, excess, excess, free, free)
+    used = init + maint
+    excess = balance - used
+    free = excess - upnl if upnl > 0 else excess
+    if free < 0:
+        free = 0
+    if balance > 0:
+        leverage, percent = round(value / balance, 4), round(used / balance, 4)
+    else:
+        leverage, percent = 0.0, float(used > 0)
+    return (wallet, purse.prev_realised, purse.open_cost, purse.open_premium, value, value + purse.open_cost,
+            init, maint, excess, upnl, purse.isolated_upnl,
+            wallet, balance, leverage, percent, excess, excess, free, free)
 
 
 def margin_row(purse: Purse) -> Dict[str, Any]:

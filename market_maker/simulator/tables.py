@@ -18,9 +18,9 @@ QUOTES_KEPT = 10000
 IDS_OF_A_SYMBOL = 100000000
 SHORT_DEPTHS = {'orderBookL2_25': 25, 'orderBookL2_100': 100}   # levels a side
 TEN = 10
-# fields of an instrument that follow its trades: of the last 24 hours, of those with a trade, of the last trade
-DAY_FIELDS = ('prevPrice24h', 'lastChangePcnt', 'volume24h', 'turnover24h', 'homeNotional24h', 'foreignNotional24h')
-RANGE_FIELDS = ('vwap', 'highPrice', 'lowPrice')
+# fields of an instrument that follow its trades: those of 24 hours (the last three only where there were any), others
+DAY_FIELDS = ('prevPrice24h', 'lastChangePcnt', 'volume24h', 'turnover24h', 'homeNotional24h', 'foreignNotional24h',
+              'vwap', 'highPrice', 'lowPrice')
 TRADE_FIELDS = ('lastPrice', 'lastPriceProtected', 'lastTickDirection', 'volume', 'turnover', 'totalVolume',
                 'totalTurnover', 'openInterest', 'openValue')
 IMPACT_VALUE = {'XBt': 1000000000, 'USDt': 500000000000}  # 10 XBT; 500,000 USDT: what impact prices trade, minor units
@@ -213,17 +213,19 @@ class Tape(object):
         volume, turnover = past.volume + minute.volume, past.turnover + minute.turnover
         home, foreign = instrument.notionals(volume, turnover)
         before = price(self.bins.day_ago)
-        self._put(DAY_FIELDS, (before, round(price(self.last_ticks) / before - 1, 4), volume, turnover, home, foreign))
+        values = (before, round(price(self.last_ticks) / before - 1, 4), volume, turnover, home, foreign)
         if volume:
             weighted = past.weighted + minute.weighted
             traded = past if not minute.trades else minute if not past.trades else None
-            self._put(RANGE_FIELDS, (
-                round(weighted / volume * instrument.tick_top / instrument.tick_bottom, 4),
-                price(traded.high if traded else max(past.high, minute.high)),
-                price(traded.low if traded else min(past.low, minute.low))))
+            values += (round(weighted / volume * instrument.tick_top / instrument.tick_bottom, 4),
+                       price(traded.high if traded else max(past.high, minute.high)),
+                       price(traded.low if traded else min(past.low, minute.low)))  # type: ignore[assignment]
+        self._put(DAY_FIELDS, values)
 
     def _put(self, names: Tuple[str, ...], values: Tuple[Any, ...]) -> None:
-        """Change fields of the instrument row, none of them to nothing; told at the next settle."""
+        """Change fields of the instrument row, none of them to nothing, as many as there are values; told at the next
+        settle.
+        """
         row, changes = self.instrument.row, self.changes
         for name, value in zip(names, values):
             if row.get(name) != value:
