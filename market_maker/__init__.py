@@ -19,7 +19,8 @@ MODULES = ('bitmex', 'contracts', 'custom_strategy', 'exchange_interface', 'mark
 
 # What requests, orjson and the standard library bring along and a running bot does not use; or, the last three, only to
 # start the local exchange or to word an error.
-UNUSED = ('charset_normalizer', 'idna', 'inspect', 'pickle', 'zipfile', 'difflib', 'subprocess', 'uuid')
+UNUSED = ('charset_normalizer', 'idna', 'inspect', 'pickle', 'zipfile', 'csv', 'locale', 'mimetypes',
+          'difflib', 'subprocess', 'uuid')
 
 
 def run() -> None:

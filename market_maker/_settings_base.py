@@ -5,7 +5,7 @@ settings_base.py itself. The page is found by its place, not by its name, becaus
 a settings_base.py of its own.
 """
 import os as _os
+from importlib.machinery import SourceFileLoader as _Loader
 
 _page = _os.path.join(_os.path.dirname(_os.path.dirname(_os.path.abspath(__file__))), 'settings_base.py')
-with open(_page, 'rb') as _file:
-    exec(compile(_file.read(), _page, 'exec'))
+exec(_Loader(__name__, _page).get_code(__name__))  # type: ignore[arg-type]

@@ -108,7 +108,7 @@ def _is_checkout(page):
     # type: (str) -> bool
     """Tell whether the page beside the package is the one that it points to, and not some user's file of that name."""
     with open(os.path.join(PACKAGE, '_settings_base.py'), 'rb') as file:
-        return b'exec(compile(' in file.read() and os.path.isfile(page)
+        return b'exec(_Loader(' in file.read() and os.path.isfile(page)
 
 
 def _copy_package(target):
