@@ -17,7 +17,6 @@ import sys
 import threading
 import time
 import traceback
-from collections import namedtuple
 from datetime import datetime
 from os.path import getmtime
 from time import sleep  # noqa: F401
@@ -27,8 +26,9 @@ import requests  # noqa: F401
 
 # Strategies star-import this module and use whatever it has always brought along, needed here or not.
 from market_maker import bitmex
-from market_maker.contracts import cost, kind, margin, settle_scale
-from market_maker.exchange_interface import Checked, ExchangeInterface
+from market_maker.carrying import PASSING_ERRORS, Carrier, Create
+from market_maker.contracts import cost, margin, settle_scale  # noqa: F401
+from market_maker.exchange_interface import ExchangeInterface
 from market_maker.guard import Guard
 from market_maker.orders import converge, levels, limits, risk, standing
 from market_maker.orders.commands import Patience
@@ -44,10 +44,6 @@ RECONNECT_TIMEOUT = 300.0   # seconds that check_connection waits for the live t
 STEP = 1.0            # seconds between two looks of a waiting loop
 LADDER = ('prepare_order', 'get_price_offset', 'long_position_limit_exceeded', 'short_position_limit_exceeded')
 MARKET_ERRORS = (errors.MarketClosedError, errors.MarketEmptyError, errors.SanityCheckError)
-PASSING_ERRORS = (errors.ConnectionLost, errors.OutcomeUnknown, errors.RateLimited, errors.Overloaded)
-
-Create = namedtuple('Create', 'level order')
-Create.__doc__ = """An order of a plan to create, and its level: side and rank, 0 the innermost."""
 
 
 class Stopped(KeyboardInterrupt, SystemExit):
@@ -219,15 +215,11 @@ class OrderManager(object):
             self._mm_shapes.clear()
         if not (plan.cancel or plan.amend or creates or doubtful):
             return
+        carrier = Carrier(self.exchange, self._mm_patience, resting, creates)
         try:
-            rows = {order['orderID']: order for order in resting}
-            stuck = self._mm_stuck(plan.amend, rows)
-            stuck.update((order['orderID'], order) for order in doubtful)   # who knows at which price they stand
-            self._mm_cancel([order for order in plan.cancel if order['orderID'] not in stuck] + list(stuck.values()))
-            self._mm_amend([change for change in plan.amend if change['orderID'] not in stuck], rows, creates)
-            creates = self._mm_create(creates)
+            carrier.carry_out(plan, doubtful)
         finally:
-            self.exchange.release(create.order for create in creates if not settings.DRY_RUN)
+            self.exchange.release(create.order for create in carrier.unsent if not settings.DRY_RUN)
 
     # The run
 
@@ -495,186 +487,11 @@ class OrderManager(object):
             self._mm_sizes[index] = levels.random_size(bounds[0], bounds[1], lot, random.randint)
         return self._mm_sizes[index]
 
-    def _mm_cancel(self, orders):
-        # type: (List[Dict[str, Any]]) -> None
-        if not orders:
-            return
-        logger.info('Canceling %d orders:', len(orders))
-        for order in orders:
-            logger.info('%s', self.exchange.describe(order))
-        self.exchange.cancel_orders(orders)
-
-    def _mm_stuck(self, changes, resting):
-        # type: (List[Dict[str, Any]], Dict[str, Dict[str, Any]]) -> Dict[str, Dict[str, Any]]
-        """Return, by orderID, the orders that stand where they are not wanted and cannot be moved for now."""
-        now, stuck = time.monotonic(), {}   # type: float, Dict[str, Dict[str, Any]]
-        for change in changes:
-            order = resting[change['orderID']]
-            is_held = self._mm_patience.must_wait(order['orderID'], now)
-            is_off = change.get('price', order.get('price')) != order.get('price') or _growth(change, order) < 0
-            if is_held and is_off:
-                stuck[order['orderID']] = order
-        return stuck
-
-    def _mm_amend(self, changes, resting, creates):
-        # type: (List[Dict[str, Any]], Dict[str, Dict[str, Any]], List[Create]) -> None
-        """Send the amends of a plan, in as many rounds as it takes: one that has to wait for another goes into the
-        next."""
-        now = time.monotonic()
-        changes = [change for change in changes if not self._mm_patience.must_wait(change['orderID'], now)]
-        while changes:
-            working = self._mm_working(creates)
-            faults = [self._mm_fault_of_amend(change, resting[change['orderID']], working) for change in changes]
-            ready = [change for change, fault in zip(changes, faults) if not fault]
-            if not ready:
-                for change, fault in zip(changes, faults):
-                    words = self._mm_words_of_amend(change, resting[change['orderID']])
-                    logger.info('Not amending %s: %s.', words, fault)
-                return
-            self._mm_send_amends(ready, resting)
-            changes = [change for change, fault in zip(changes, faults) if fault]
-
-    def _mm_fault_of_amend(self, change, order, working):
-        # type: (Dict[str, Any], Dict[str, Any], risk.Working) -> str
-        """Return why an amend has to wait, or '' and count it as sent."""
-        price = change.get('price') if converge.kind(order) == 'Limit' else None   # a stop may stand on the other side
-        grows_by = _growth(change, order)
-        fault = working.refusal(change['side'], price, grows_by)
-        if not fault:
-            working.step(change['side'], price, grows_by)
-        return fault
-
-    def _mm_send_amends(self, changes, resting):
-        # type: (List[Dict[str, Any]], Dict[str, Dict[str, Any]]) -> None
-        def tell():
-            # type: () -> None
-            for change, words in zip(changes, before):
-                logger.info('Amending %s', self._mm_words_of_amend(change, words))
-        before = [dict(resting[change['orderID']]) for change in changes]   # rows are live
-        answer = self._mm_send(self.exchange.amend_orders, [Checked(change) for change in changes], tell)
-        self._mm_note_refusals([(change['orderID'], change) for change in changes], answer, 'orderID')
-
-    def _mm_words_of_amend(self, change, order):
-        # type: (Dict[str, Any], Dict[str, Any]) -> str
-        """Return an amend as the log shows it: ``Sell: 99 @ 389.88 to 100 @ 389.88 (+0.00)``."""
-        before = self.exchange.describe(order)
-        wanted = dict(order, **change)
-        if change.get('orderQty') is not None:
-            wanted['leavesQty'] = change['orderQty'] - (order.get('cumQty') or 0)
-        words = '{}:{} to{}'.format(before[:4], before[4:], self.exchange.describe(wanted)[4:])
-        if order.get('price') is None or wanted.get('price') is None:
-            return words
-        return '{} ({:+.{}f})'.format(words, wanted['price'] - order['price'], self.exchange.tick_log())
-
     def _mm_reserve(self, order):
         # type: (Dict[str, Any]) -> Dict[str, Any]
         """Return a copy of an order to create that holds its place from now on; the strategy's own dict stays as it
         is."""
         return dict(order) if settings.DRY_RUN else self.exchange.reserve(dict(order))
-
-    def _mm_create(self, creates):
-        # type: (List[Create]) -> List[Create]
-        """Send the creates of a plan, but for levels that were refused a short while ago; return those not sent."""
-        if not creates:
-            return creates
-        now = time.monotonic()
-        working = self._mm_working(creates)
-        allowed, held = [], []   # type: List[Create], List[Create]
-        for create in creates:
-            if self._mm_patience.must_wait(create.level, now):
-                held.append(create)
-                continue
-            fault = self._mm_fault_of_create(create.order, working)
-            if fault:
-                logger.info('Not creating %s: %s.', self.exchange.describe(create.order), fault)
-            (held if fault else allowed).append(create)
-        if allowed:
-            self._mm_send_creates(allowed)
-        return held
-
-    def _mm_fault_of_create(self, order, working):
-        # type: (Dict[str, Any], risk.Working) -> str
-        """Return why an order is not created now, or '' and count it as placed."""
-        size = 0 if risk.only_reduces(order) else converge.quantity(order) or 0
-        price = order.get('price') if converge.kind(order) == 'Limit' else None   # a stop may stand on the other side
-        fault = working.refusal(order['side'], price, size)
-        if not fault:
-            working.step(order['side'], price, size)
-        return fault
-
-    def _mm_send_creates(self, creates):
-        # type: (List[Create]) -> None
-        orders = [create.order for create in creates]
-
-        def tell():
-            # type: () -> None
-            logger.info('Creating %d orders:', len(orders))
-            for side in ('Sell', 'Buy'):
-                for order in orders:
-                    if order['side'] == side:
-                        logger.info('%s', self.exchange.describe(order))
-            if settings.DRY_RUN:
-                self._mm_report_cost(orders)
-        answer = self._mm_send(self.exchange.create_orders, orders, tell)
-        self._mm_note_refusals(creates, answer, 'clOrdID')
-
-    def _mm_send(self, send, orders, tell):
-        # type: (Any, List[Any], Any) -> Any
-        """Send orders and say so: the first goes out before the lines about all are written, for they take longer."""
-        if type(self.exchange) is not ExchangeInterface or self.exchange.dry_run:
-            tell()
-            return send(orders)
-        news = [tell]   # told once
-
-        def begun():
-            # type: () -> None
-            if news:
-                news.pop()()
-        try:
-            return send(bitmex.Announced(orders, begun))
-        finally:
-            begun()   # where a strategy has put another way of sending in between
-
-    def _mm_note_refusals(self, sent, answer, field):
-        # type: (List[Any], Any, str) -> None
-        """Let what was refused wait longer each time; ``sent`` are (name, order), ``field`` tells the orders apart."""
-        faults = {order.get(field): error for order, error in getattr(answer, 'errors', ())}
-        passing = [error for error in faults.values() if isinstance(error, PASSING_ERRORS)]
-        if passing:
-            logger.warning('%d of these orders had no answer: %s', len(passing), passing[0])
-        for name, order in sent:
-            error = faults.get(order.get(field))
-            if error is None:
-                self._mm_patience.served(name)
-            elif not isinstance(error, PASSING_ERRORS):
-                seconds = self._mm_patience.refused(name, time.monotonic())
-                words = self.exchange.describe(order).strip()
-                logger.info('Refused for now, next attempt in %d s: %s (%s)', seconds, words, error)
-
-    def _mm_report_cost(self, orders):
-        # type: (List[Dict[str, Any]]) -> None
-        """Say what the orders of a dry run would be worth, hold as margin, and leave between bid and ask."""
-        priced = [order for order in orders if order.get('price') and converge.quantity(order)]
-        if not priced or kind(self.instrument) in ('index', 'spot'):
-            return
-        currency = self.instrument.get('settlCurrency') or 'XBt'
-        scale = float(settle_scale(currency))
-        value = sum(cost(self.instrument, converge.quantity(order), order['price']) for order in priced) / scale
-        held = sum(margin(self.instrument, converge.quantity(order), order['price']) for order in priced) / scale
-        logger.info('Dry run: nothing is sent. Worth %.4f %s, held as margin %.4f %s, balance %.4f XBT.',
-                    value, currency.upper(), held, currency.upper(), settings.DRY_BTC)
-        bids = [order['price'] for order in priced if order['side'] == 'Buy']
-        asks = [order['price'] for order in priced if order['side'] == 'Sell']
-        if bids and asks:
-            gap = min(asks) - max(bids)
-            logger.info('Dry run: spread %.*f (%.2f %%).', self.exchange.tick_log(), gap, 100.0 * gap / max(bids))
-
-    def _mm_working(self, creates):
-        # type: (List[Create]) -> risk.Working
-        """Return what works now; our own reservations of this pass do not yet."""
-        ours = {create.order.get('clOrdID') for create in creates}
-        flying = [order for order in self.exchange.in_flight() if order['clOrdID'] not in ours]
-        return risk.Working(self.exchange.get_orders() + flying, self.exchange.rooms())
 
     # The beginning and the end
 
@@ -870,14 +687,6 @@ class OrderManager(object):
 DECIDING = frozenset(LADDER + ('sanity_check', 'get_ticker', 'place_orders', 'converge_orders', '_mm_ladder'))
 _deciding = operator.attrgetter(*sorted(DECIDING))
 BUILT_IN = _deciding(OrderManager)
-
-
-def _growth(change, order):
-    # type: (Dict[str, Any], Dict[str, Any]) -> int
-    """Return how many contracts more an amend leaves at work."""
-    if change.get('orderQty') is None or risk.only_reduces(order):
-        return 0
-    return change['orderQty'] - (order.get('cumQty') or 0) - (order.get('leavesQty') or 0)
 
 
 def _levels(wanted):

@@ -24,14 +24,15 @@ FLOORS = {
     'cli': 8, 'commands': 8,
     '__main__': 9, '__init__': 9,
 }
-ONE_ROOM = {'settings_rules': 'settings', 'deadman': 'guard'}  # the second file of a room that has no folder
+# The second file of a room that has no folder.
+ONE_ROOM = {'settings_rules': 'settings', 'deadman': 'guard', 'carrying': 'market_maker'}
 
 PURE = ('contracts.py', 'settings_rules.py', 'orders/', 'simulator/', 'judge/', 'auth/signing.py', 'rest/retry.py',
         'rest/ratelimit.py', 'ws/tables.py', 'ws/views.py', 'ws/health.py')
 IMPURE_MODULES = {'socket', 'threading', 'os', 'io', 'logging', 'requests', 'websocket', 'asyncio', 'aiohttp',
                   'subprocess', 'sqlite3', 'select', 'signal', 'tempfile', 'multiprocessing', 'queue'}
-MAY_READ_SETTINGS = ('settings.py', 'exchange_interface.py', 'guard.py', 'market_maker.py', 'custom_strategy.py',
-                     'commands/', 'ws/ws_thread.py')
+MAY_READ_SETTINGS = ('settings.py', 'exchange_interface.py', 'guard.py', 'market_maker.py', 'carrying.py',
+                     'custom_strategy.py', 'commands/', 'ws/ws_thread.py')
 NEEDS_THE_TESTNET_EXTRA = ('server/', 'commands/testnet.py', 'commands/trial.py')
 MAY_IMPORT_LATE = ('__init__.py', 'cli.py', 'commands/')
 TOO_NEW = {'secrets', 'dataclasses', 'contextvars', 'importlib.resources', 'importlib.metadata', 'zoneinfo', 'graphlib'}
