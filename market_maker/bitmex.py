@@ -564,9 +564,12 @@ def amendment(order: Dict[str, Any]) -> Dict[str, Any]:
 def whole(body: Dict[str, Any]) -> Dict[str, Any]:
     """Make integers of quantities such as 150.0, in place, and return the body; others are left to the exchange."""
     for name in WHOLE:
+        value = body.get(name)
+        if value is None or type(value) is int:   # as it nearly always is
+            continue
         try:
-            if name in body and body[name] == int(body[name]):
-                body[name] = int(body[name])
+            if value == int(value):
+                body[name] = int(value)
         except (ValueError, TypeError, OverflowError):
             continue  # not a number at all: the exchange will say so
     return body

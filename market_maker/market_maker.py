@@ -205,10 +205,10 @@ class OrderManager(object):
             present = resting + self.exchange.in_flight()
             tolerance = settings.RELIST_INTERVAL or 0
             doubtful = self.exchange.doubtful(resting)
-            if not doubtful and converge.stands(present, wanted, tolerance, self._mm_shapes):
+            plan = converge.plan(present, wanted, tolerance, self._mm_shapes)
+            if plan is converge.STANDS and not doubtful:
                 self._mm_stood = len(wanted) == len(buy_orders) + len(sell_orders)
                 return
-            plan = converge.plan(present, wanted, tolerance, self._mm_shapes)
             ranks = _levels(wanted) if plan.create else {}
             creates = [Create(ranks[id(order)], self._mm_reserve(order)) for order in plan.create]
         if len(self._mm_shapes) > 10 * len(resting) + 1000:

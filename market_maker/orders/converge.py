@@ -27,6 +27,8 @@ levels first.
 ``create``: the strategy's own dicts, inner levels first.  ``cancel``: the resting rows to take away.
 """
 
+STANDS = Plan((), (), ())   # there is nothing to do, and it is as simple as it looks
+
 _Move = namedtuple('_Move', 'depth side order target')   # an amend to come; depth counts from the inner level
 
 SIDES = ('Buy', 'Sell')
@@ -48,38 +50,28 @@ def plan(resting, wanted, relist_interval, shapes=None):
     API takes.
     ``shapes`` is a dict that remembers, from one call to the next, what never changes about an order.
     ``relist_interval`` is the fraction by which a resting price may differ before it is worth a request.  Neither list
-    is changed.
+    is changed.  Where every resting order serves one wanted one, level by level, the plan is STANDS itself.
     """
     moves, created, cancelled = [], [], []  # type: List[Any], List[Any], List[Any]
     shapes = {} if shapes is None else shapes
+    is_simple = True
     for side in SIDES:
         ours = _inner_to_outer([order for order in resting if order.get('side') == side], side)
         targets = _inner_to_outer([target for target in wanted
                                    if target.get('side') == side and target.get('orderQty') != 0], side)
         if _stand(ours, targets, relist_interval, shapes):
             continue
+        is_simple = False
         pairs, missing, spare = _match(ours, targets, relist_interval, shapes)
         depths = {id(target): depth for depth, target in enumerate(targets)}
         moves.extend(_Move(depths[id(target)], side, order, target) for order, target in pairs if order.get('orderID'))
         created.extend((depths[id(target)], target) for target in missing)
         cancelled.extend(order for order in spare if order.get('orderID'))
-    if not (moves or created or cancelled):
-        return Plan([], [], [])
+    if is_simple:
+        return STANDS
     return Plan([amendment(move.order, move.target) for move in _in_safe_order(moves)],
                 [target for _, target in sorted(created, key=lambda item: item[0])],
                 cancelled)
-
-
-def stands(resting, wanted, relist_interval, shapes=None):
-    # type: (List[Dict[str, Any]], List[Dict[str, Any]], float, Optional[Dict[str, Any]]) -> bool
-    """Tell, quickly, whether every resting order serves one wanted one, level by level: then there is nothing to plan.
-
-    Arguments as for ``plan``.  Where only plain orders are wanted, False may also mean that it is not that simple.
-    """
-    shapes = {} if shapes is None else shapes
-    return all(_stand(_inner_to_outer([order for order in resting if order.get('side') == side], side),
-                      _inner_to_outer([target for target in wanted if target.get('side') == side], side),
-                      relist_interval, shapes) for side in SIDES)
 
 
 def amendment(order, target):
