@@ -125,6 +125,7 @@ class _Connection(object):
         # type: (Any, Any, float) -> None
         self.is_reusable = False
         self._sock = _connected(address, context, timeout)   # type: Any
+        self._timeout = None   # type: Optional[float]   # of the socket
         self._parser = None    # type: Any
         self._headers = {}     # type: Any
         self._parts = []       # type: List[bytes]
@@ -150,7 +151,7 @@ class _Connection(object):
         """Send a request and return its answer; raise _Failed."""
         self.is_reusable = False
         try:
-            self._sock.settimeout(timeout)
+            self._wait_for(timeout)
             self._sock.sendall(message)
             if written is not None:
                 written()
@@ -165,7 +166,9 @@ class _Connection(object):
             raise _Failed(RESET, error.strerror or plain(str(error)) or type(error).__name__)
         except (httptools.HttpParserError, zlib.error) as error:
             raise _Failed(RESET, plain('the answer cannot be read: {}'.format(error)))
-        return Response(self._parser.get_status_code(), self._headers, content)
+        response = Response(self._parser.get_status_code(), (), content)
+        response.headers = self._headers   # their names are in lower case already
+        return response
 
     def _read(self, timeout):
         # type: (float) -> None
@@ -178,13 +181,21 @@ class _Connection(object):
             if left <= 0:
                 raise socket.timeout()
             if left < timeout:
-                self._sock.settimeout(left)
+                self._wait_for(left)
             data = self._sock.recv(CHUNK)
             if not data:
                 if self._has_head and not {'content-length', 'transfer-encoding'}.intersection(self._headers):
                     return   # its end is the end of the connection
                 raise OSError('the connection was closed before the whole answer had come')
             self._parser.feed_data(data)
+
+    def _wait_for(self, seconds):
+        # type: (float) -> None
+        """Set the socket's time-out, which is a call of the system each time, if it is another one."""
+        if seconds != self._timeout:
+            self._timeout = None
+            self._sock.settimeout(seconds)
+            self._timeout = seconds
 
     def _begin(self):
         # type: () -> None

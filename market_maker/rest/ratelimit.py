@@ -43,22 +43,27 @@ class Bucket(object):
     def __init__(self, limit: float, interval: float, now: float) -> None:
         self.limit = limit
         self.interval = interval
+        self._pace = limit / interval   # tokens a second
         self._tokens = float(limit)   # at self._at
         self._at = now
 
     def tokens(self, now: float) -> float:
         """Return how many there are; below zero when more was sent than there were."""
-        return min(self.limit, self._tokens + max(0.0, now - self._at) * self.limit / self.interval)
+        tokens = self._tokens
+        if now > self._at:
+            tokens += (now - self._at) * self._pace
+        return tokens if tokens < self.limit else self.limit
 
     def set(self, tokens: float, now: float) -> None:
         """Say how many there are."""
-        self._tokens = min(self.limit, tokens)
-        self._at = max(self._at, now)   # what was counted ahead comes back from its own moment on
+        self._tokens = tokens if tokens < self.limit else self.limit
+        if now > self._at:   # what was counted ahead comes back from its own moment on
+            self._at = now
 
     def wait(self, now: float, keep: float) -> float:
         """Return the seconds until one token can be taken with ``keep`` left behind."""
         missing = 1 + min(keep, self.limit - 1) - self.tokens(now)
-        return max(0.0, missing * self.interval / self.limit) if missing > ROUNDING else 0.0
+        return missing / self._pace if missing > ROUNDING else 0.0
 
 
 class RateLimiter(object):

@@ -245,9 +245,10 @@ class Sender(object):
             if batch.verb == 'POST' and not is_there and is_drawn(body.get('clOrdID')):
                 is_there = True
                 batch.drawn.add(place)
+            # Who sends a single order waits for its answer, and for nothing before.
+            written = None if batch.halt is None else functools.partial(self._written, batch, place)
             outcome = self._client.request(batch.verb, 'order', None, body, batch.timeout, batch.max_retries, names,
-                                           is_there, True, batch.halt, functools.partial(self._written, batch, place),
-                                           gate)   # type: Any
+                                           is_there, True, batch.halt, written, gate)   # type: Any
         except (MarketMakerError, ValueError, TypeError) as error:
             outcome = error
         self._finish(batch, place, outcome, began)
