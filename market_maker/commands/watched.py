@@ -89,7 +89,8 @@ def watch(diary: Diary) -> None:
         # A name that is given here is the one that is sent: reserve() writes it into each order.
         named = [order if order.get('clOrdID') or self.is_closing else self.reserve(order) for order in orders]
         diary.note('names', converged=getattr(inside, 'depth', 0) > 0, names=[order.get('clOrdID') for order in named])
-        return create(self, named)
+        is_named = all(one is other for one, other in zip(named, orders))
+        return create(self, orders if is_named else named)   # a list of the loop's also says what to tell when
     manager.converge_orders = converge_orders
     interface.create_orders = interface.create_bulk_orders = create_orders
 
