@@ -17,10 +17,10 @@ __all__ = ['OrderManager', 'run', '__version__']
 
 MODULES = ('bitmex', 'contracts', 'custom_strategy', 'exchange_interface', 'market_maker', 'settings')
 
-# What requests, orjson and the standard library bring along and a running bot does not use; or, the last three, only to
-# start the local exchange or to word an error.
+# What requests, orjson and the standard library bring along and a running bot does not use; or, the last two, only to
+# start the local exchange or to word an error.  Not uuid: an older orjson looks into it, and dies (``later`` says why).
 UNUSED = ('charset_normalizer', 'idna', 'inspect', 'pickle', 'zipfile', 'csv', 'locale', 'mimetypes',
-          'difflib', 'subprocess', 'uuid')
+          'difflib', 'subprocess')
 
 
 def run() -> None:

@@ -5,6 +5,7 @@ to it.  The key travels through that pipe, and its closing, by whatever end the 
 that the starter is gone; it then ends as soon as no other client is left.
 """
 import atexit
+import binascii
 import difflib
 import http.client
 import importlib.util
@@ -17,7 +18,6 @@ import sys
 import tempfile
 import threading
 import time
-import uuid
 from typing import Any, Dict, List, Optional, Sequence, Tuple  # noqa: F401
 from urllib.parse import urlsplit
 
@@ -327,7 +327,7 @@ def _check_symbols(symbols: Sequence[str], introduction: Dict[str, Any], base_ur
 
 def _own_token() -> str:
     if not _token:
-        _token.append(str(uuid.uuid4()))
+        _token.append(binascii.hexlify(os.urandom(16)).decode())
     return _token[0]
 
 

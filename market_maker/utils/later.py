@@ -4,6 +4,9 @@ The libraries that the bot needs import at their start what only few of their us
 detector of the encoding of texts that do not name theirs, and the tables of international host names.  A bot that talks
 to one exchange uses none of it, and it would be a seventh of its memory.  Whoever does use it, a strategy for instance,
 notices nothing.
+
+Compiled code may look into a module's dict instead of asking for its attributes, and finds nothing there yet: what
+extension modules reach into is not to be deferred.
 """
 from __future__ import absolute_import
 
