@@ -142,11 +142,11 @@ class World(object):
 
 def measure(depths, rounds, cycles):
     """Return {act: {depth: [acts a second, one value a round]}}."""
+    collector.spare()   # as the exchange's own process does
     worlds = [(depth, World(depth)) for depth in depths]
     for _, world in worlds:
         world.quiet_cycle()
         world.busy_cycle()
-    collector.spare()   # as the exchange's own process does
     figures = {}
     for number in range(rounds):
         for depth, world in worlds if number % 2 else worlds[::-1]:

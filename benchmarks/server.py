@@ -48,8 +48,8 @@ def serve_exchange(pipe):
     from market_maker.server import collector
     from market_maker.server.local_exchange import running
     people = [{'key': KEY + str(number), 'secret': SECRET} for number in range(16)]
+    collector.spare()   # as the exchange's own process does
     with running(bid=60000, ask=60000.1, accounts=people) as testnet:
-        collector.spare()   # as the exchange's own process does
         pipe.send(testnet.port)
         while True:
             name, argument = pipe.recv()

@@ -115,9 +115,9 @@ def main(args: Any) -> int:
         options['people'] = [lifeline.starter]
     if not options['people']:
         options['people'] = [{'key': local.LOCAL_API_KEY, 'secret': local.LOCAL_API_SECRET}]
+    collector.spare()
     server = local_exchange.assemble(args.market, **options)
     try:
-        collector.spare()
         asyncio.run(_serve(server, lifeline, None if args.attached else args))
     except LocalExchangeError:
         _say_who_is_there(server)

@@ -9,7 +9,10 @@ YOUNG = 10000    # objects more than were freed until Python looks for garbage a
 
 
 def spare() -> None:
-    """Look less often from now on, and no more at what is there already; to be called by whoever owns the process."""
-    gc.collect()
+    """Look less often from now on, and never at what is there already: modules, that is.
+
+    For whoever owns the process, and before there is an exchange: a restart may replace that one, and its parts, which
+    know each other, have to be found then.
+    """
     gc.freeze()
     gc.set_threshold(YOUNG, *gc.get_threshold()[1:])
