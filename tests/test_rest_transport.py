@@ -405,3 +405,31 @@ def test_close_may_come_twice_and_a_later_call_reconnects(server, ours):
     ours.close()
     ours.close()
     assert ours.send(get()).status == 200 and server.connections == 2
+
+
+def test_head_and_body_travel_together(kind):
+    """On a connection that is open a request arrives in one piece: the exchange wakes once for it."""
+    pieces, answer = [], b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]'
+    with socket.socket() as listener:
+        listener.bind(('127.0.0.1', 0))
+        listener.listen(1)
+
+        def serve():
+            connection = listener.accept()[0]
+            with connection:
+                for _ in range(3):
+                    data = [connection.recv(65536)]
+                    while not data[-1].endswith(b'}'):
+                        data.append(connection.recv(65536))
+                    pieces.append(data)
+                    connection.sendall(answer)
+        thread = threading.Thread(target=serve)
+        thread.start()
+        ours = kind('http://127.0.0.1:{}/api/v1/'.format(listener.getsockname()[1]), KEY, SECRET)
+        written = []
+        for _ in range(3):
+            assert ours.send(post()._replace(written=lambda: written.append(len(pieces)))).data == []
+        thread.join(10)
+        ours.close()
+    assert [len(data) for data in pieces[1:]] == [1, 1] and len(written) == 3
+    assert all(b''.join(data).endswith(b'{"symbol":"XBTUSD"}') for data in pieces)

@@ -234,20 +234,40 @@ class _Adapter(HTTPAdapter):
 
     def _watched(self, pool):
         # type: (Any) -> Any
-        """Have the connections of a pool tell when a request is written, and bound the time of its answer."""
+        """Have the connections of a pool tell when a request is written, write it in one go, and bound the time of its
+        answer."""
         adapter = self
 
         class Connection(pool.ConnectionCls):   # type: ignore[misc,name-defined]
             """One connection to the exchange."""
             response_class = _BoundedResponse
+            held = b''   # what is to be sent
+
+            def send(self, data):
+                # type: (Any) -> None
+                """Send a part of a request: http.client hands in head and body one after the other, which would be two
+                packets and wake the exchange twice."""
+                if self.sock is None or not adapter._direct:   # it connects, and may have to talk to a proxy
+                    pool_connection.send(self, data)
+                else:
+                    self.held += data
 
             def getresponse(self, *args, **options):
                 # type: (*Any, **Any) -> Any
                 """Return the answer; by now the request is written.  (urllib3 before 2 calls this twice.)"""
+                held, self.held = self.held, b''
+                if held:
+                    pool_connection.send(self, held)
                 written, adapter.written = adapter.written, None
                 if written is not None:
                     written()
                 return pool_connection.getresponse(self, *args, **options)
+
+            def close(self):
+                # type: () -> None
+                """Close the connection; half a request is not for the next one."""
+                self.held = b''
+                pool_connection.close(self)
 
         pool_connection = pool.ConnectionCls
         pool.ConnectionCls = Connection
