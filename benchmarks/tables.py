@@ -465,24 +465,33 @@ def measure(baseline, rounds, quick):
     """Return {workload: {contender: [microseconds a message, one value a round]}}."""
     folder = tempfile.mkdtemp(prefix='tables-')
     people = contenders(baseline, folder)
-    figures = {}
     try:
-        for title, load, classic_load in workloads(folder, quick):
-            figures[title] = {name: [] for name, _ in people}
-            for number in range(rounds):
-                left = set()
+        loads = {title: (load, classic_load) for title, load, classic_load in workloads(folder, quick)}
+        figures = {title: {name: [] for name, _ in people} for title in loads}
+        for number in range(rounds):
+            left = {title: set() for title in loads}
+            for group in grouped(loads):
                 for name, process in common.turns(people, number):
-                    path, wanted = classic_load if name == 'classic' else load
-                    seconds, got = process.ask(path).split()
-                    assert wanted is None or got == wanted, '{}: {} leaves other rows'.format(title, name)
-                    if name != 'classic':
-                        left.add(got)
-                    figures[title][name].append(float(seconds) * 1e6)
-                assert len(left) == 1, '{}: contenders leave different rows'.format(title)
+                    for title in group:
+                        path, wanted = loads[title][name == 'classic']
+                        seconds, got = process.ask(path).split()
+                        assert wanted is None or got == wanted, '{}: {} leaves other rows'.format(title, name)
+                        if name != 'classic':
+                            left[title].add(got)
+                        figures[title][name].append(float(seconds) * 1e6)
+            for title in loads:
+                assert len(left[title]) == 1, '{}: contenders leave different rows'.format(title)
     finally:
         for _, process in people:
             process.end()
     return figures
+
+
+def grouped(titles):
+    """Return the workloads as lists: those whose figures are compared, for their growth, are measured together."""
+    pairs = [[small, large] for _, small, large, _ in GROWTHS]
+    paired = [title for pair in pairs for title in pair]
+    return [[title] for title in titles if title not in paired] + pairs
 
 
 def measure_feed(kind, python, size, pace, seconds):
