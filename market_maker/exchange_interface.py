@@ -17,14 +17,15 @@ from typing import Any, Dict, Iterable, List, Optional, Tuple  # noqa: F401
 
 from market_maker import bitmex, contracts, local
 from market_maker.orders import commands, converge, limits, risk
+from market_maker.orders.excess import beyond_limits, by_name
 from market_maker.orders.results import Results
 from market_maker.rest.names import is_generated, new_name
 from market_maker.settings import changes, command_line, settings
 from market_maker.state import losses
 from market_maker.state.ledger import AMEND, CANCEL, UNKNOWN
 from market_maker.utils import constants, log
-from market_maker.utils.errors import (AuthenticationError, LimitReached, MarketClosedError, MarketEmptyError,
-                                       MarketMakerError, OrderNotFound, OutcomeUnknown, SettingsError)
+from market_maker.utils.errors import (AuthenticationError, MarketClosedError, MarketEmptyError, MarketMakerError,
+                                       OrderNotFound, OutcomeUnknown, SettingsError)
 
 logger = log.under('market_maker')
 
@@ -43,7 +44,6 @@ PRICE = itemgetter('price')
 # the settings whose limits depend on more than orders, prices and sizes: with one of them set, every pass looks at all
 WATCHFUL = ('CHECK_POSITION_LIMITS', 'FREE_MARGIN_LIMIT', 'LIQUIDATION_LIMIT', 'FILLED_LIMIT', 'MOVE_LIMIT',
             'LOSS_LIMIT', 'DRAWDOWN_LIMIT', 'DAILY_LOSS_LIMIT')
-ANY = float('inf')
 FINISHED = ('Filled', 'Canceled', 'Rejected')
 REFUSED_TEXT = 'Invalid ordStatus'   # BitMEX's answer to an amend of an order that rests no more
 REMEMBERED = 10000   # names of orders whose kind is kept
@@ -315,7 +315,7 @@ class ExchangeInterface(object):
         if self.is_closing:
             self._warn_once('The bot is shutting down and places nothing any more.')
             return []
-        excess = self._excess([order for order in orders if not isinstance(order, Reserved)], {})
+        excess = self._excess([order for order in orders if not isinstance(order, Reserved)], False)
         if excess:
             orders = self._without(orders, excess)
         named = [order if isinstance(order, Reserved) else self.reserve(order) for order in orders]
@@ -341,7 +341,7 @@ class ExchangeInterface(object):
             return orders
         self.used_at = time.monotonic()
         begun = getattr(orders, 'begun', None)
-        excess = self._excess([order for order in orders if not isinstance(order, Checked)], self._by_name())
+        excess = self._excess([order for order in orders if not isinstance(order, Checked)], True)
         if excess:
             orders = self._without(orders, excess)
         rows = self._note(self.bitmex.amend_orders(_announced(orders, begun)))
@@ -759,40 +759,18 @@ class ExchangeInterface(object):
         left_out = {id(order) for order, _ in excess}
         return [order for order in orders if id(order) not in left_out]
 
-    def _by_name(self):
-        # type: () -> Dict[str, Dict[str, Any]]
-        """Return our open orders by each name that an amend may give them."""
-        rows = self.get_orders()
-        named = {row['clOrdID']: row for row in rows if row.get('clOrdID')}
-        named.update((row['orderID'], row) for row in rows)
-        return named
-
-    def _excess(self, orders, resting):
-        # type: (List[Dict[str, Any]], Dict[str, Dict[str, Any]]) -> List[Tuple[Dict[str, Any], MarketMakerError]]
-        """Return those orders, with the reason, that the limits do not allow beside what works now.
-
-        They are what a strategy sends by itself: creates, or amends of ``resting`` (see ``_by_name``).
-        """
+    def _excess(self, orders, are_amends):
+        # type: (List[Dict[str, Any]], bool) -> List[Tuple[Dict[str, Any], MarketMakerError]]
+        """Return those orders, with the reason, that the limits do not allow beside what works now: a strategy sends
+        them by itself."""
         if not orders:
             return []
         rows = self.get_orders()
         working = risk.Working(rows + self.in_flight(), self.rooms())
-        checks = {side: limits.checker(side, _bounds(), self.get_instrument()) for side in converge.SIDES}
-        refused = []  # type: List[Tuple[Dict[str, Any], MarketMakerError]]
-        places = ANY if settings.ORDER_COUNT_LIMIT is None else settings.ORDER_COUNT_LIMIT - working.count
-        for order in orders:
-            row = resting.get(order.get('orderID') or order.get('origClOrdID') or order.get('clOrdID') or '')
-            if resting and row is None:
-                continue   # of no order that we know: the exchange will say so
-            words = _excess_of(order, row or {}, checks, working)
-            if not words and row is None:
-                places -= 1
-                words = 'ORDER_COUNT_LIMIT {} is reached'.format(settings.ORDER_COUNT_LIMIT) if places < 0 else ''
-            if words:
-                refused.append((order, LimitReached('not sent: ' + words)))
-        if not refused:
+        found = beyond_limits(orders, by_name(rows) if are_amends else {}, working, _bounds(), self.get_instrument())
+        if not found:
             self._excess_told.clear()
-        return refused
+        return found
 
     def _note(self, rows, is_echoed=True):
         # type: (Any, bool) -> Any
@@ -901,27 +879,6 @@ def _bounds():
     """Return the settings that the limits look at as a plain dict, which is read much faster."""
     settings.get('SYMBOL')   # the first read loads
     return {name: dict.get(settings, name) for name in limits.NAMES}
-
-
-def _excess_of(order, row, checks, working):
-    # type: (Dict[str, Any], Dict[str, Any], Dict[str, Any], risk.Working) -> str
-    """Return why a create, or an amend of ``row``, is not sent, or '' and count it as sent."""
-    wanted = limits.with_numbers(dict(row, **order))
-    side = wanted.get('side') or ('Sell' if str(wanted.get('orderQty')).startswith('-') else 'Buy')   # the API's rule
-    if side not in checks:
-        return ''   # the exchange will say so
-    if row and order.get('leavesQty') is not None:
-        wanted['orderQty'] = wanted['leavesQty']
-    elif row and isinstance(wanted.get('orderQty'), (int, float)):
-        wanted['orderQty'] -= row.get('cumQty') or 0
-    fault = checks[side](wanted)
-    if fault:
-        return str(fault[1])
-    grows_by = 0 if risk.only_reduces(wanted) else (converge.quantity(wanted) or 0) - (row.get('leavesQty') or 0)
-    words = working.refusal(side, None, grows_by)
-    if not words:
-        working.step(side, None, grows_by)
-    return words
 
 
 def _with_errors(rows, excess):
