@@ -97,7 +97,7 @@ class Record(object):
     def __init__(self, kind, order, began, at, state=SENT, id=None):
         # type: (str, Order, float, float, str, Optional[int]) -> None
         self.id = id           # type: Optional[int]   # None: not in SQLite yet
-        self.written = 0.0     # Unix seconds of our own clock; no two of one bot are the same
+        self.written = 0.0     # Unix seconds of our own clock; no two of one process are the same
         self.text = ''         # the body as JSON
         self.kind, self.began, self.at, self.state = kind, began, at, state
         self.clOrdID, self.orderID, self.symbol, self.body = order
@@ -468,10 +468,11 @@ class Ledger(object):
         # type: (List[Any]) -> bool
         """Write the lines of a journal into SQLite, which may have some of them, or later states, already; tell whether
         all of them are of our layout."""
-        rows = collections.OrderedDict(((row[0], row[2]), row) for row in lines if _is_ours(row))
+        rows = collections.OrderedDict((tuple(row[:1] + row[2:5]), row) for row in lines if _is_ours(row))
         if rows:
-            known = {(bot, written): (number, state) for number, bot, written, state in self._db.execute(
-                'SELECT id, bot, written, state FROM commands WHERE written >= ?', (min(key[1] for key in rows),))}
+            known = {row[2:]: row[:2] for row in self._db.execute(
+                'SELECT id, state, bot, written, kind, clOrdID FROM commands WHERE written >= ?',
+                (min(key[1] for key in rows),))}
             for key, row in rows.items():
                 number, state = known.get(key, (None, ''))
                 if number is None:
