@@ -66,9 +66,7 @@ class Carrier(object):
         now, stuck = time.monotonic(), {}   # type: float, Dict[str, Rows]
         for change in changes:
             order = self._rows[change['orderID']]
-            is_held = self._patience.must_wait(order['orderID'], now)
-            is_off = change.get('price', order.get('price')) != order.get('price') or _growth(change, order) < 0
-            if is_held and is_off:
+            if self._patience.must_wait(order['orderID'], now) and _is_off(change, order, 0):
                 stuck[order['orderID']] = order
         return stuck
 
@@ -87,6 +85,7 @@ class Carrier(object):
                 for change, fault in zip(changes, faults):
                     logger.info('Not amending %s: %s.', self._words_of_amend(change, self._rows[change['orderID']]),
                                 fault)
+                self._cancel(self._held_up(changes))
                 return
             self._send_amends(ready)
             changes = [change for change, fault in zip(changes, faults) if fault]
@@ -101,6 +100,15 @@ class Carrier(object):
         if not fault:
             working.step(change['side'], price, grows_by)
         return fault
+
+    def _held_up(self, changes):
+        # type: (List[Rows]) -> List[Rows]
+        """Return the orders that stand where they are not wanted and wait for nothing but a create of unknown fate: it
+        may take a minute until that is certain."""
+        known = risk.Working(self._exchange.get_orders(), self._exchange.rooms())
+        return [self._rows[change['orderID']] for change in changes
+                if _is_off(change, self._rows[change['orderID']], settings.RELIST_INTERVAL)
+                and not self._fault_of_amend(change, known)]
 
     def _send_amends(self, changes):
         # type: (List[Rows]) -> None
@@ -233,6 +241,15 @@ class Carrier(object):
         ours = {create.order.get('clOrdID') for create in self.unsent}
         flying = [order for order in self._exchange.in_flight() if order['clOrdID'] not in ours]
         return risk.Working(self._exchange.get_orders() + flying, self._exchange.rooms())
+
+
+def _is_off(change, order, tolerance):
+    # type: (Rows, Rows, float) -> bool
+    """Tell whether an order stands where it is not wanted: its price is off by more than a fraction, or it is too
+    large."""
+    before, after = order.get('price'), change.get('price')
+    moves = after is not None and before is not None and abs(after - before) > tolerance * before
+    return moves or _growth(change, order) < 0
 
 
 def _growth(change, order):

@@ -439,6 +439,44 @@ def test_our_own_orders_never_meet(monkeypatch):
     assert bitmex.resting() == [(50000.0, 'Buy', 100), (50100.0, 'Sell', 100)]
 
 
+def test_an_order_that_one_of_unknown_fate_keeps_from_its_place_does_not_stay(monkeypatch, caplog):
+    """A bid that may or may not be there is in the way of the ask: until that is known there is no ask, for where it
+    was nobody wants it any more."""
+    caplog.set_level(logging.INFO)
+    manager, bitmex = build(monkeypatch, [want('Sell', 50100.0)])
+    bitmex.refuse = lambda verb, order: errors.OutcomeUnknown('no answer', [order['clOrdID']])
+    manager.wanted = [want('Buy', 50000.0), want('Sell', 50100.0)]
+    manager.place_orders()
+    bitmex.refuse = None
+    bitmex.row.update(bidPrice=48999.0, askPrice=49000.0)   # the market falls
+
+    manager.wanted = [want('Buy', 48000.0), want('Sell', 49100.0)]
+    manager.place_orders()
+
+    assert bitmex.resting() == []
+    assert 'it would meet our own order at 50000.0' in caplog.text
+    manager.place_orders()
+    assert bitmex.resting() == [] and bitmex.sent('POST') == 2   # the ask of the beginning, and the bid
+
+    manager.exchange._commands.refused(manager.exchange.in_flight()[0]['clOrdID'])
+    manager.place_orders()
+    assert bitmex.resting() == [(48000.0, 'Buy', 100), (49100.0, 'Sell', 100)]
+
+
+def test_an_order_within_the_tolerance_waits_for_one_of_unknown_fate(monkeypatch):
+    """It is where it is wanted, and only smaller than it might be."""
+    manager, bitmex = build(monkeypatch, [want('Buy', 49000.0)], CHECK_POSITION_LIMITS=True, MAX_POSITION=300)
+    bitmex.refuse = lambda verb, order: errors.OutcomeUnknown('no answer', [order['clOrdID']])
+    manager.wanted = [want('Buy', 49000.0), want('Buy', 48000.0, 200)]
+    manager.place_orders()
+    bitmex.refuse = None
+
+    manager.wanted = [want('Buy', 49000.0, 200), want('Buy', 48000.0, 100)]
+    manager.place_orders()
+
+    assert bitmex.resting() == [(49000.0, 'Buy', 100)]
+
+
 # Orders that are not ours
 
 
