@@ -127,6 +127,7 @@ class _Connection(object):
         self._sock = _connected(address, context, timeout)   # type: Any
         self._timeout = None   # type: Optional[float]   # of the socket
         self._parser = None    # type: Any
+        self._raw = []         # type: List[bytes]   # names and values of headers, in turn
         self._headers = {}     # type: Any
         self._parts = []       # type: List[bytes]
         self._is_complete = False
@@ -199,16 +200,18 @@ class _Connection(object):
 
     def _begin(self):
         # type: () -> None
-        self._headers, self._parts = {}, []
+        self._raw, self._headers, self._parts = [], {}, []
         self._is_complete = self._has_head = False
 
     def on_header(self, name, value):
         # type: (bytes, bytes) -> None
         """Take a header; of repeated ones the last counts."""
-        self._headers[name.decode('latin-1').lower()] = value.decode('latin-1')
+        self._raw += (name, value)
 
     def on_headers_complete(self) -> None:
-        """Take note that the headers are there."""
+        """Take note that the headers are there; decode them in one go."""
+        texts = [raw.decode('latin-1') for raw in self._raw]
+        self._headers.update(zip([name.lower() for name in texts[::2]], texts[1::2]))
         self._has_head = True
 
     def on_body(self, data):
