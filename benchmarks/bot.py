@@ -37,7 +37,7 @@ CHANGES_A_SECOND = 5
 ROUND_TRIP = 0.02            # seconds, for the amends
 WARM_UP = 10000              # messages before the memory is looked at first
 
-RUN = 'import sys; sys.argv[1:] = ["XBTUSD"]\nfrom market_maker.market_maker import run\nrun()'
+RUN = 'import sys; sys.argv = ["marketmaker", "XBTUSD"]\nfrom market_maker import run\nrun()'   # as `marketmaker` does
 FLOOR = r'''
 import hashlib, hmac, http.client, json, sys, time
 import websocket

@@ -10,18 +10,11 @@ import sys
 import types
 from typing import Any  # noqa: F401
 
-from market_maker.utils import later
 from market_maker.utils.constants import VERSION as __version__
 
 __all__ = ['OrderManager', 'run', '__version__']
 
 MODULES = ('bitmex', 'contracts', 'custom_strategy', 'exchange_interface', 'market_maker', 'settings')
-
-# What requests, orjson and the standard library bring along and a running bot does not use; or, the last two, only to
-# start the local exchange or to word an error.  Not uuid: an older orjson looks into it, and dies (``later`` says why).
-UNUSED = ('charset_normalizer', 'idna', 'inspect', 'pickle', 'zipfile', 'csv', 'locale', 'mimetypes',
-          'difflib', 'subprocess')
-
 
 def run() -> None:
     """Run the command line and leave with its exit code; this is what ``marketmaker`` calls."""
@@ -41,4 +34,3 @@ class _Package(types.ModuleType):
 
 
 sys.modules[__name__].__class__ = _Package
-later.defer(*UNUSED)

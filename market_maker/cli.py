@@ -6,7 +6,6 @@ It owns the one place where an error becomes a line on stderr, and the handover 
 from __future__ import absolute_import, print_function
 
 import argparse
-import difflib
 import importlib
 import os
 import re
@@ -14,10 +13,16 @@ import signal
 import sys
 from typing import Any, List, Optional  # noqa: F401
 
+from market_maker.utils import later, signals
 from market_maker.utils.constants import VERSION
 
 # besides `run`, which is what happens without a command
 COMMANDS = ('setup', 'demo', 'testnet', 'doctor', 'chaos', 'status', 'cancel', 'flatten', 'resume')
+
+# What requests, orjson and the standard library bring along and a running bot does not use; or, the last two, only to
+# start the local exchange or to word an error.  Not uuid: an older orjson looks into it, and dies (``later`` says why).
+UNUSED = ('charset_normalizer', 'idna', 'inspect', 'pickle', 'zipfile', 'csv', 'locale', 'mimetypes',
+          'bz2', 'lzma', 'difflib', 'subprocess')
 
 EXIT_OK = 0  # these are those of utils/errors.py, which is too heavy to import here
 EXIT_FAILURE = 1
@@ -125,7 +130,9 @@ def _run(arguments, installed):
 
 def _run_bot(arguments, installed):
     # type: (List[str], Optional[str]) -> int
-    module = _fetch('run')
+    later.defer(*UNUSED)
+    with signals.held():
+        module = _fetch('run')
     wants_help = '-h' in arguments or '--help' in arguments
     parser = Parser(prog='marketmaker', usage='marketmaker [SYMBOL] [options]\n       marketmaker COMMAND [options]',
                     description=module.HELP, epilog=_epilog(module) if wants_help else None,
@@ -146,7 +153,9 @@ def _symbol(word):
     """Return the symbol in capitals; refuse what can only be a misspelt command."""
     if word in COMMANDS:
         raise UsageError('the command comes first: marketmaker {} ...'.format(word))
-    near = difflib.get_close_matches(word.lower(), COMMANDS + ('run', 'help'), 1, 0.7)
+    if word.isupper() and SYMBOL_SHAPE.match(word):   # as symbols are written, and commands are not
+        return word
+    near = importlib.import_module('difflib').get_close_matches(word.lower(), COMMANDS + ('run', 'help'), 1, 0.7)
     if near:
         raise UsageError('{!r} is neither a command nor a symbol; did you mean `marketmaker {}`?'.format(word, near[0]))
     if not SYMBOL_SHAPE.match(word):

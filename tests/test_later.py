@@ -74,6 +74,8 @@ print(*seen)'''
 def test_what_the_bot_defers_works_for_a_strategy_that_uses_it(said):
     """requests still finds encodings and reads zip files; functions can still be looked into."""
     program = '''
+from market_maker import cli
+later.defer(*cli.UNUSED)
 import market_maker.market_maker
 import inspect, requests, sys, zipfile
 assert not any(name.startswith('charset_normalizer.md') for name in sys.modules)
@@ -84,3 +86,12 @@ def one(a, b): pass
 print(list(inspect.signature(one).parameters), zipfile.is_zipfile(__import__('os').devnull))'''
 
     assert said(program) == ['utf-8', "['a',", "'b']", 'False']
+
+
+def test_a_script_that_imports_the_package_keeps_its_modules(said):
+    program = '''
+import market_maker.market_maker
+import inspect, requests, zipfile
+print(*(type(module).__name__ for module in (inspect, requests.compat.chardet, zipfile)))'''
+
+    assert said(program) == ['module'] * 3

@@ -9,7 +9,7 @@ import sys
 from typing import Any, List, Optional, Tuple  # noqa: F401
 
 from market_maker.settings import import_path, settings, validate
-from market_maker.utils import errors, log
+from market_maker.utils import errors, log, signals
 
 HELP = 'Quote both sides of one contract until Ctrl-C; on the local exchange unless settings.py says otherwise.'
 EXAMPLES = """
@@ -47,8 +47,9 @@ def main(args: Any) -> int:
     log.setup_custom_logger('root', settings.LOG_LEVEL, settings.LOG_FILE)
     if args.copy:
         logger.info('%s', args.copy)
+    with signals.held():
+        bot = importlib.import_module('market_maker.market_maker')
     strategy = load_strategy(args.strategy) if args.strategy else None
-    bot = importlib.import_module('market_maker.market_maker')
     result = bot.run(strategy) if strategy else bot.run()
     return errors.EXIT_OK if result is None else int(result)
 

@@ -3,7 +3,8 @@
 The libraries that the bot needs import at their start what only few of their users need: requests, for instance, a
 detector of the encoding of texts that do not name theirs, and the tables of international host names.  A bot that talks
 to one exchange uses none of it, and it would be a seventh of its memory.  Whoever does use it, a strategy for instance,
-notices nothing.
+notices nothing.  Only the program ``marketmaker`` does this, in its own process: a script that imports the package
+keeps its modules as they are.
 
 Compiled code may look into a module's dict instead of asking for its attributes, and finds nothing there yet: what
 extension modules reach into is not to be deferred.
@@ -18,7 +19,8 @@ import types
 from typing import Any, Dict  # noqa: F401
 
 _specs = {}   # type: Dict[str, Any]   # name of a module that is not loaded yet -> how it will be
-_lock = threading.RLock()   # a module looks at itself while it is loaded
+# One each, so that a thread that loads one never waits for whoever loads another; a module looks at itself meanwhile.
+_locks = {}   # type: Dict[str, Any]
 
 
 def defer(*names: str) -> None:
@@ -28,7 +30,7 @@ def defer(*names: str) -> None:
         if spec is not None and hasattr(spec.loader, 'exec_module'):
             module = importlib.util.module_from_spec(spec)
             module.__class__ = _Deferred
-            _specs[name] = spec
+            _specs[name], _locks[name] = spec, threading.RLock()
             sys.modules[name] = module
 
 
@@ -41,7 +43,7 @@ class _Deferred(types.ModuleType):
             version = self.__name__ + '.version'   # where requests' detectors keep theirs, which it asks for
             if importlib.util.find_spec(version) is not None:
                 return importlib.import_module(version).__version__
-        with _lock:
+        with _locks[self.__name__]:
             spec = _specs.pop(self.__name__, None)
             if spec is not None:
                 try:
