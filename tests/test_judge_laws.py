@@ -4,12 +4,15 @@ The engine is driven without sockets, and the judge is handed what it tells of t
 """
 import pytest
 
-from engine_world import an_exchange
-from judged import KEY, PREFIX, Run
-from market_maker.commands import trial
-from market_maker.judge import position
-from market_maker.judge.evidence import BotFill, Books, Execution, Summary
-from market_maker.simulator.exchange import Refusal
+pytest.importorskip('aiohttp', reason='the local exchange needs the testnet extra')
+
+from engine_world import an_exchange  # noqa: E402
+from judged import KEY, PREFIX, Run  # noqa: E402
+
+from market_maker.commands import trial  # noqa: E402
+from market_maker.judge import position  # noqa: E402
+from market_maker.judge.evidence import BotFill, Books, Execution, Summary  # noqa: E402
+from market_maker.simulator.exchange import Refusal  # noqa: E402
 
 hypothesis = pytest.importorskip('hypothesis', reason='the laws are checked with hypothesis')
 st = hypothesis.strategies
